@@ -1,0 +1,35 @@
+// Derivatives of the reductions. Each element enters its sum with factor 1 and its mean with factor 1 / count, so
+//   y = sum(x)     dx = dy            stretched over the reduced axes
+//   y = mean(x)    dx = dy / count    stretched over the reduced axes
+// The stretched gradient is a broadcast view: it costs no memory.
+#include "core/ops/reduce.hpp"
+
+#include <algorithm>
+
+#include "autograd/ops.hpp"
+#include "core/ops/binary.hpp"
+
+namespace phasor {
+namespace {
+
+Var record_sum(const Var& x, Tensor y) {
+  return record("sum", std::move(y), {x},
+                [shape = x.shape()](const Tensor& dy, Wanted) { return std::vector{dy.broadcast_to(shape)}; });
+}
+
+Var record_mean(const Var& x, Tensor y) {
+  return record("mean", std::move(y), {x}, [shape = x.shape()](const Tensor& dy, Wanted) {
+    // dy may be empty only where x is, and then there is nothing to stretch.
+    const double count = static_cast<double>(shape.size()) / static_cast<double>(std::max<int64_t>(dy.size(), 1));
+    return std::vector{div(dy, Tensor::scalar(count, dy.dtype())).broadcast_to(shape)};
+  });
+}
+
+}  // namespace
+
+Var sum(const Var& x, const std::vector<int>& axes) { return record_sum(x, sum(x.value(), axes)); }
+Var mean(const Var& x, const std::vector<int>& axes) { return record_mean(x, mean(x.value(), axes)); }
+Var sum(const Var& x) { return record_sum(x, sum(x.value()).reshape({})); }
+Var mean(const Var& x) { return record_mean(x, mean(x.value()).reshape({})); }
+
+}  // namespace phasor

@@ -1,0 +1,167 @@
+// Recording of ops and the reverse pass over what was recorded.
+#include "autograd/var.hpp"
+
+#include <queue>
+#include <utility>
+
+#include "core/ops/binary.hpp"
+#include "core/ops/reduce.hpp"
+
+namespace phasor {
+namespace {
+
+thread_local int no_gradient_depth = 0;
+thread_local uint64_t nodes_created = 0;
+
+}  // namespace
+
+NoGradient::NoGradient() { ++no_gradient_depth; }
+NoGradient::~NoGradient() { --no_gradient_depth; }
+
+Var Var::leaf(Tensor value) {
+  require<DtypeError>(is_float(value.dtype()), "leaf", "gradients need f32 or f64, got ", value.dtype());
+  Var var;
+  var.node_ = std::make_shared<Node>();
+  var.node_->number = nodes_created++;
+  var.node_->leaf_value = std::move(value);
+  return var;
+}
+
+bool Var::is_leaf() const { return node_ && node_->leaf_value.defined(); }
+
+const Tensor& Var::value() const { return is_leaf() ? node_->leaf_value : value_; }
+
+void Var::assign(Tensor value) const {
+  require<GradientError>(is_leaf(), "assign", "only a leaf can be given a new value");
+  require_same_shape("assign", "the leaf", node_->leaf_value, "the new value", value);
+  require_same_dtype("assign", "the leaf", node_->leaf_value, "the new value", value);
+  node_->leaf_value = std::move(value);
+}
+
+Node::~Node() {
+  // Nodes that only this one keeps alive are released from a list: a recursion as deep as the graph would overflow.
+  std::vector<std::shared_ptr<Node>> released;
+  const auto take_inputs = [&released](Node& node) {
+    for (Input& input : node.inputs)
+      if (input.node && input.node.use_count() == 1) released.push_back(std::move(input.node));
+    node.inputs.clear();
+  };
+  take_inputs(*this);
+  while (!released.empty()) {
+    const std::shared_ptr<Node> node = std::move(released.back());
+    released.pop_back();
+    take_inputs(*node);
+  }
+}
+
+Var record(const char* op, Tensor value, std::vector<Var> parents, Rule rule) {
+  Var var(std::move(value));
+  bool any = false;
+  for (const Var& parent : parents) any = any || parent.needs_gradient();
+  if (!any || no_gradient_depth > 0) return var;
+  var.node_ = std::make_shared<Node>();
+  var.node_->op = op;
+  var.node_->number = nodes_created++;
+  var.node_->rule = std::move(rule);
+  var.node_->inputs.reserve(parents.size());
+  for (const Var& parent : parents) var.node_->inputs.push_back({parent.node(), parent.shape(), parent.dtype()});
+  return var;
+}
+
+const Tensor& Gradients::operator[](const Var& leaf) const {
+  require<GradientError>(leaf.is_leaf(), "gradients", "only leaves have gradients; this is a constant or a result");
+  const auto found = of_leaf_.find(leaf.node());
+  require<GradientError>(found != of_leaf_.end(), "gradients", "the loss does not depend on this leaf of shape ",
+                         leaf.shape());
+  return found->second;
+}
+
+bool Gradients::has(const Var& leaf) const { return of_leaf_.contains(leaf.node()); }
+
+namespace {
+
+// What has arrived at a node so far. The first gradient may be shared with other nodes (add hands dy to both sides),
+// so the sum goes to a block of its own before anything is added in place.
+struct Arriving {
+  Tensor sum;
+  bool owned = false;
+
+  void add(Tensor gradient) {
+    if (!sum.defined()) {
+      sum = std::move(gradient);
+    } else if (owned) {
+      add_into(sum, gradient);
+    } else {
+      sum = phasor::add(sum, gradient);
+      owned = true;
+    }
+  }
+};
+
+Tensor checked(const Node& node, size_t i, Tensor gradient) {
+  const Node::Input& input = node.inputs[i];
+  require<GradientError>(gradient.defined(), "backward", "the rule of '", node.op, "' returned no gradient for input ",
+                         i, " of shape ", input.shape);
+  require<GradientError>(gradient.dtype() == input.dtype, "backward", "the rule of '", node.op, "' returned ",
+                         gradient.dtype(), " for input ", i, " of ", input.dtype);
+  if (gradient.shape() == input.shape) return gradient;
+  bool broadcasts = input.shape.rank() <= gradient.rank();
+  for (int axis = 1; broadcasts && axis <= input.shape.rank(); ++axis)
+    broadcasts = input.shape[-axis] == 1 || input.shape[-axis] == gradient.extent(-axis);
+  require<GradientError>(broadcasts, "backward", "the rule of '", node.op, "' returned a gradient ", gradient.shape(),
+                         " for input ", i, " of shape ", input.shape);
+  return sum_to(gradient, input.shape);
+}
+
+}  // namespace
+
+Gradients backward(const Var& loss) {
+  require(loss.size() == 1, "backward", "the loss must be one number, has shape ", loss.shape(),
+          "; reduce it, or give a cotangent");
+  return backward(loss, Tensor::full(loss.shape(), 1, loss.dtype()));
+}
+
+Gradients backward(const Var& output, Tensor cotangent) {
+  require_same_shape("backward", "output", output.value(), "cotangent", cotangent);
+  require_same_dtype("backward", "output", output.value(), "cotangent", cotangent);
+  require<GradientError>(output.needs_gradient(), "backward", "nothing here needs a gradient");
+
+  const auto older = [](const std::shared_ptr<Node>& a, const std::shared_ptr<Node>& b) {
+    return a->number < b->number;
+  };
+  std::priority_queue<std::shared_ptr<Node>, std::vector<std::shared_ptr<Node>>, decltype(older)> waiting(older);
+  std::unordered_map<const Node*, Arriving> arriving;
+  Gradients gradients;
+
+  arriving[output.node().get()].add(std::move(cotangent));
+  waiting.push(output.node());
+  while (!waiting.empty()) {
+    const std::shared_ptr<Node> node = waiting.top();
+    waiting.pop();
+    auto arrived = arriving.extract(node.get());
+    Tensor dy = std::move(arrived.mapped().sum);
+    if (node->leaf_value.defined()) {
+      gradients.of_leaf_.emplace(node, std::move(dy));
+      continue;
+    }
+    require<GradientError>(static_cast<bool>(node->rule), "backward", "the graph of '", node->op,
+                           "' has been used by an earlier backward; compute the output again");
+    uint64_t wanted = 0;
+    for (size_t i = 0; i < node->inputs.size(); ++i)
+      wanted |= static_cast<uint64_t>(node->inputs[i].node != nullptr) << i;
+    std::vector<Tensor> results = std::exchange(node->rule, nullptr)(dy, Wanted(wanted));
+    dy = Tensor();
+    require<GradientError>(results.size() == node->inputs.size(), "backward", "the rule of '", node->op, "' returned ",
+                           results.size(), " gradients for ", node->inputs.size(), " inputs");
+    for (size_t i = 0; i < results.size(); ++i) {
+      const std::shared_ptr<Node>& input = node->inputs[i].node;
+      if (!input) continue;
+      Arriving& at_input = arriving[input.get()];
+      if (!at_input.sum.defined()) waiting.push(input);
+      at_input.add(checked(*node, i, std::move(results[i])));
+    }
+  }
+  return gradients;
+}
+
+}  // namespace phasor

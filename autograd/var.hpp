@@ -1,0 +1,117 @@
+// Var: a Tensor and, if it was computed from something that needs gradients, how it was made.
+// backward(loss) returns the gradients; nothing is stored in the variables, so nothing needs zeroing.
+//
+//   Var w = Var::leaf(Tensor::of<float>({2}, {1, 2}));
+//   Gradients grads = backward(sum(w * w));
+//   grads[w]   // [2, 4]
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "core/error.hpp"
+#include "core/tensor.hpp"
+
+namespace phasor {
+
+class Var;
+
+// Which inputs want a gradient; a rule may leave the others undefined.
+class Wanted {
+ public:
+  explicit Wanted(uint64_t bits) : bits_(bits) {}
+  bool operator[](int input) const { return bits_ >> input & 1; }
+
+ private:
+  uint64_t bits_;
+};
+
+// From the gradient of the output to the gradients of the inputs, in their order. Returns; never writes into what it
+// captured or received. A gradient may have the broadcast shape: record() sums it back.
+using Rule = std::function<std::vector<Tensor>(const Tensor& dy, Wanted wanted)>;
+
+struct Node;
+
+class Var {
+ public:
+  Var() = default;
+  Var(Tensor value) : value_(std::move(value)) {}  // a constant: gradients stop here
+
+  // A variable whose gradient is wanted. Copies are handles to the same leaf: a value given to assign() reaches all.
+  static Var leaf(Tensor value);
+
+  const Tensor& value() const;
+  bool defined() const { return value().defined(); }
+  bool needs_gradient() const { return node_ != nullptr; }
+  bool is_leaf() const;
+
+  const Shape& shape() const { return value().shape(); }
+  Dtype dtype() const { return value().dtype(); }
+  int rank() const { return value().rank(); }
+  int64_t size() const { return value().size(); }
+  int64_t extent(int axis) const { return value().extent(axis); }
+
+  // Replaces the value of a leaf, for every handle to it. Shape and dtype must stay. GradientError if not a leaf.
+  void assign(Tensor value) const;
+
+  const std::shared_ptr<Node>& node() const { return node_; }
+
+ private:
+  friend Var record(const char* op, Tensor value, std::vector<Var> parents, Rule rule);
+
+  Tensor value_;                // undefined for a leaf: its node holds the value
+  std::shared_ptr<Node> node_;  // null for a constant
+};
+
+// How a Var was made. Keeps its parents' nodes, not their values: what a rule needs it captures.
+struct Node {
+  struct Input {
+    std::shared_ptr<Node> node;  // null where no gradient is needed
+    Shape shape;
+    Dtype dtype;
+  };
+  const char* op = "leaf";
+  uint64_t number = 0;  // order of creation; parents have smaller numbers
+  std::vector<Input> inputs;
+  Rule rule;          // empty for a leaf, and after backward has used it
+  Tensor leaf_value;  // only for a leaf
+
+  ~Node();  // releases a chain of any length without recursion
+};
+
+// Makes the result of a differentiable op. If gradients are being recorded and a parent needs one, keeps the rule.
+// At backward the rule's results are checked (count, shape up to broadcasting, dtype) and broadcasting is undone here,
+// once for all ops: a rule for add returns dy twice.
+Var record(const char* op, Tensor value, std::vector<Var> parents, Rule rule);
+
+// While one exists on this thread, nothing is recorded: evaluation, generation, dissection.
+class NoGradient {
+ public:
+  NoGradient();
+  ~NoGradient();
+  NoGradient(const NoGradient&) = delete;
+  NoGradient& operator=(const NoGradient&) = delete;
+};
+
+// The gradients of a loss with respect to its leaves.
+class Gradients {
+ public:
+  const Tensor& operator[](const Var& leaf) const;  // GradientError if the loss does not depend on the leaf
+  bool has(const Var& leaf) const;
+
+ private:
+  friend Gradients backward(const Var& loss);
+  friend Gradients backward(const Var& output, Tensor cotangent);
+  std::unordered_map<std::shared_ptr<const Node>, Tensor> of_leaf_;
+};
+
+// Reverse mode. Nodes are taken by descending creation number, which is a topological order and the one order in which
+// gradients add. Frees what each node kept as it goes: a graph can be used once (GradientError the second time).
+// `loss` holds one element; with a cotangent (the output's shape and dtype), any output: the gradients of
+// sum(output * cotangent).
+Gradients backward(const Var& loss);
+Gradients backward(const Var& output, Tensor cotangent);
+
+}  // namespace phasor

@@ -1,0 +1,41 @@
+// Checks of token ids and targets before a kernel indexes with them.
+#include "core/ids.hpp"
+
+#include "core/dispatch.hpp"
+
+namespace phasor {
+namespace {
+
+// [1, 5]: where the element number `flat` stands.
+Shape index_of(int64_t flat, const Shape& shape) {
+  Shape index = shape;
+  for (int axis = shape.rank() - 1; axis >= 0; --axis) {
+    index = index.with(axis, flat % shape[axis]);
+    flat /= shape[axis];
+  }
+  return index;
+}
+
+}  // namespace
+
+std::vector<int64_t> checked_ids(const char* op, const char* name, const Tensor& ids, int64_t bound,
+                                 std::optional<int64_t> ignore) {
+  std::vector<int64_t> values;
+  with_integer(op, ids.dtype(), [&]<class Id>() {
+    const std::vector<Id> given = ids.to_vector<Id>();
+    values.assign(given.begin(), given.end());
+  });
+  for (size_t i = 0; i < values.size(); ++i) {
+    const int64_t id = values[i];
+    if ((id >= 0 && id < bound) || id == ignore) continue;
+    const Shape index = index_of(static_cast<int64_t>(i), ids.shape());
+    if (ignore)
+      fail<ValueError>(op, name, " ", id, " at index ", index, " of ", ids.shape(), " is outside; needs 0 .. ",
+                       bound - 1, ", or ", *ignore, " to be ignored");
+    fail<ValueError>(op, name, " ", id, " at index ", index, " of ", ids.shape(), " is outside; needs 0 .. ",
+                     bound - 1);
+  }
+  return values;
+}
+
+}  // namespace phasor

@@ -1,0 +1,17 @@
+// Matrix products.
+//   a [..., m, k]   b [..., k, n]   result [..., m, n]; the leading axes broadcast
+// f32 or f64. A transposed operand is read where it lies: any operand one of whose last two strides is 1 costs no copy.
+// Errors: ShapeError (rank below 2, inner extents, leading axes), DtypeError.
+#pragma once
+
+#include "core/tensor.hpp"
+
+namespace phasor {
+
+Tensor matmul(const Tensor& a, const Tensor& b);
+
+namespace reference {
+Tensor matmul(const Tensor& a, const Tensor& b);
+}
+
+}  // namespace phasor

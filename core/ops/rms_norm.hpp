@@ -1,0 +1,21 @@
+// Root-mean-square norm (Zhang & Sennrich, arXiv:1910.07467): y = x r w,  r = 1 / sqrt(mean(x^2) + epsilon).
+//   x [..., width]   weight [width]   f32 or f64
+// Errors: ShapeError, DtypeError, ValueError (epsilon < 0).
+#pragma once
+
+#include "core/tensor.hpp"
+
+namespace phasor {
+
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon);
+
+struct RmsNormGradients {
+  Tensor dx, dweight;
+};
+RmsNormGradients rms_norm_backward(const Tensor& x, const Tensor& weight, double epsilon, const Tensor& dy);
+
+namespace reference {
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon);
+}
+
+}  // namespace phasor

@@ -1,0 +1,201 @@
+// Turning components by given angles: the CPU kernels for both layouts. The inverse turn is the same kernel with s ->
+// -s.
+#include "core/ops/rotary.hpp"
+
+#include "core/dispatch.hpp"
+#include "core/loops.hpp"
+#include "core/simd.hpp"
+
+namespace phasor {
+namespace {
+
+// The tables over all of x: [batch, heads, length, components], broadcast axes with stride 0; all checks of the op.
+struct Tables {
+  Tensor cos, sin;
+};
+
+Tables checked_tables(const Tensor& x, const Tensor& cos, const Tensor& sin) {
+  require(x.rank() == 4, "rotary", "x is ", x.shape(), "; needs [batch, heads, length, head_dim]");
+  require<DtypeError>(is_float(x.dtype()), "rotary", "x: needs f32 or f64, got ", x.dtype());
+  require_same_dtype("rotary", "cos", cos, "x", x);
+  require_same_dtype("rotary", "sin", sin, "x", x);
+  require(x.extent(-1) % 2 == 0, "rotary", "head_dim is ", x.extent(-1),
+          ", which is odd; components are pairs of channels");
+  require(cos.shape() == sin.shape(), "rotary", "sin is ", sin.shape(), "; expected ", cos.shape(), " like cos");
+  require(cos.rank() >= 1 && cos.rank() <= 4, "rotary", "cos is ", cos.shape(),
+          "; needs at most [batch, heads, length, components]");
+  const int64_t components = cos.extent(-1);
+  require(2 * components <= x.extent(-1), "rotary", "cos is ", cos.shape(), ": ", components,
+          " components need a head_dim of at least ", 2 * components, ", x is ", x.shape());
+  const Shape target = x.shape().with(-1, components);
+  const char* const names[] = {"length", "heads", "batch"};
+  for (int axis = 2; axis <= cos.rank(); ++axis)
+    require(cos.extent(-axis) == 1 || cos.extent(-axis) == target[-axis], "rotary", "cos is ", cos.shape(), ", x is ",
+            x.shape(), ": axis ", -axis, " (", names[axis - 2], ") is ", cos.extent(-axis), "; needs 1 or ",
+            target[-axis]);
+  return {cos.broadcast_to(target), sin.broadcast_to(target)};
+}
+
+}  // namespace
+
+Tensor reference::rotary(const Tensor& x, const Tensor& cos, const Tensor& sin, RotaryLayout layout) {
+  const Tables tables = checked_tables(x, cos, sin);
+  const Tensor wide_x = x.to(Dtype::f64), wide_cos = tables.cos.to(Dtype::f64), wide_sin = tables.sin.to(Dtype::f64);
+  const Tensor y = wide_x.clone();
+  const View<double> vx = wide_x.view<double>(), vc = wide_cos.view<double>(), vs = wide_sin.view<double>(),
+                     vy = y.view<double>();
+  const int64_t components = cos.extent(-1);
+  for (int64_t batch = 0; batch < x.extent(0); ++batch)
+    for (int64_t head = 0; head < x.extent(1); ++head)
+      for (int64_t position = 0; position < x.extent(2); ++position)
+        for (int64_t component = 0; component < components; ++component) {
+          const bool interleaved = layout == RotaryLayout::interleaved;
+          const int64_t first = interleaved ? 2 * component : component;
+          const int64_t second = interleaved ? first + 1 : component + components;
+          const double x0 = vx(batch, head, position, first), x1 = vx(batch, head, position, second);
+          const double c = vc(batch, head, position, component), s = vs(batch, head, position, component);
+          vy(batch, head, position, first) = x0 * c - x1 * s;
+          vy(batch, head, position, second) = x1 * c + x0 * s;
+        }
+  return y.to(x.dtype());
+}
+
+namespace {
+
+namespace hn = simd::hn;
+
+Tensor dense_last(const Tensor& x) { return x.stride(-1) == 1 || x.extent(-1) <= 1 ? x : x.clone(); }
+
+// The two channels of n components from p on, 1 <= n <= lanes; lanes beyond n are not stored.
+template <class T>
+void load_pairs(const T* x, int64_t components, RotaryLayout layout, int64_t p, int64_t n, simd::Vec<T>& x0,
+                simd::Vec<T>& x1) {
+  if (layout == RotaryLayout::half_split) {
+    x0 = simd::load_first<T>(n, x + p);
+    x1 = simd::load_first<T>(n, x + components + p);
+  } else if (n == simd::lanes<T>) {
+    hn::LoadInterleaved2(simd::Tag<T>(), x + 2 * p, x0, x1);
+  } else {
+    alignas(64) T pairs[2 * hn::MaxLanes(simd::Tag<T>())] = {};
+    std::copy(x + 2 * p, x + 2 * (p + n), pairs);
+    hn::LoadInterleaved2(simd::Tag<T>(), pairs, x0, x1);
+  }
+}
+
+template <class T>
+void store_pairs(T* y, int64_t components, RotaryLayout layout, int64_t p, int64_t n, simd::Vec<T> y0,
+                 simd::Vec<T> y1) {
+  if (layout == RotaryLayout::half_split) {
+    simd::store_first<T>(n, y0, y + p);
+    simd::store_first<T>(n, y1, y + components + p);
+  } else if (n == simd::lanes<T>) {
+    hn::StoreInterleaved2(y0, y1, simd::Tag<T>(), y + 2 * p);
+  } else {
+    alignas(64) T pairs[2 * hn::MaxLanes(simd::Tag<T>())];
+    hn::StoreInterleaved2(y0, y1, simd::Tag<T>(), pairs);
+    std::copy(pairs, pairs + 2 * n, y + 2 * p);
+  }
+}
+
+enum class Turn { forward, inverse };
+
+// x [batch, heads, length, head_dim], the tables [batch, heads, length, components] with broadcast strides
+template <class T>
+void turn(const Tensor& x, const Tables& tables, RotaryLayout layout, Turn direction, const Tensor& y) {
+  const int64_t components = tables.cos.extent(-1), head_dim = x.extent(-1);
+  const auto row_strides = [](const Tensor& t) {
+    Strides strides = t.strides();
+    strides[3] = 0;
+    return strides;
+  };
+  const StridedLoop<4> rows(x.shape().without(-1),
+                            {row_strides(y), row_strides(x), row_strides(tables.cos), row_strides(tables.sin)});
+  const T *const from = x.data<T>(), *const cos = tables.cos.data<T>(), *const sin = tables.sin.data<T>();
+  T* const to = y.data<T>();
+  rows.run(grain_for(head_dim), [&](const std::array<int64_t, 4>& at, int64_t count) {
+    for (int64_t row = 0; row < count; ++row) {
+      const T* const xr = from + at[1] + row * rows.step(1);
+      const T* const cr = cos + at[2] + row * rows.step(2);
+      const T* const sr = sin + at[3] + row * rows.step(3);
+      T* const yr = to + at[0] + row * rows.step(0);
+      for (int64_t p = 0; p < components; p += simd::lanes<T>) {
+        const int64_t n = std::min(simd::lanes<T>, components - p);
+        simd::Vec<T> x0, x1;
+        load_pairs<T>(xr, components, layout, p, n, x0, x1);
+        const simd::Vec<T> c = simd::load_first<T>(n, cr + p);
+        const simd::Vec<T> table_s = simd::load_first<T>(n, sr + p);
+        const simd::Vec<T> s = direction == Turn::forward ? table_s : hn::Neg(table_s);
+        store_pairs<T>(yr, components, layout, p, n, x0 * c - x1 * s, x1 * c + x0 * s);
+      }
+      std::copy(xr + 2 * components, xr + head_dim, yr + 2 * components);
+    }
+  });
+}
+
+Tensor turned(const Tensor& x, const Tensor& cos, const Tensor& sin, RotaryLayout layout, Turn direction) {
+  const Tables tables = checked_tables(x, dense_last(cos), dense_last(sin));
+  const Tensor dense = dense_last(x);
+  Tensor y = Tensor::empty_like(dense);
+  if (y.size() == 0) return y;
+  // An axis of x that repeats itself (stride 0) would come innermost in y.
+  if (y.stride(-1) != 1) y = Tensor::empty(x.shape(), x.dtype());
+  with_float("rotary", x.dtype(), [&]<class T>() { turn<T>(dense, tables, layout, direction, y); });
+  return y;
+}
+
+}  // namespace
+
+Tensor rotary(const Tensor& x, const Tensor& cos, const Tensor& sin, RotaryLayout layout) {
+  return turned(x, cos, sin, layout, Turn::forward);
+}
+
+Tensor rotary_transposed(const Tensor& dy, const Tensor& cos, const Tensor& sin, RotaryLayout layout) {
+  return turned(dy, cos, sin, layout, Turn::inverse);
+}
+
+// A row of the tables per task; the rows of x that it turned are added in row-major order.
+RotaryTableGradients rotary_table_backward(const Tensor& x, const Tensor& cos, const Tensor& sin, RotaryLayout layout,
+                                           const Tensor& dy) {
+  checked_tables(x, cos, sin);
+  require_same_shape("rotary_table_backward", "x", x, "dy", dy);
+  require_same_dtype("rotary_table_backward", "x", x, "dy", dy);
+  const RotaryTableGradients gradients{Tensor::zeros(cos.shape(), x.dtype()), Tensor::zeros(cos.shape(), x.dtype())};
+  const Tensor dense_x = dense_last(x), dense_dy = dense_last(dy);
+  const int64_t components = cos.extent(-1);
+  std::array<int64_t, 3> own{1, 1, 1}, shared{};  // extents of the table, and over how many of x each row is used
+  for (int axis = 2; axis <= cos.rank(); ++axis) own[4 - axis] = cos.extent(-axis);
+  for (int axis = 0; axis < 3; ++axis) shared[axis] = own[axis] == 1 ? x.extent(axis) : 1;
+  if (x.size() == 0 || components == 0) return gradients;
+  const int64_t table_rows = own[0] * own[1] * own[2], uses = shared[0] * shared[1] * shared[2];
+  with_float("rotary", x.dtype(), [&]<class T>() {
+    parallel_for(table_rows, grain_for(2 * uses * components), [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) {
+        const std::array<int64_t, 3> first{row / own[2] / own[1], row / own[2] % own[1], row % own[2]};
+        T* const dcos = gradients.dcos.data<T>() + row * components;
+        T* const dsin = gradients.dsin.data<T>() + row * components;
+        for (int64_t use = 0; use < uses; ++use) {
+          const std::array<int64_t, 3> offset{use / shared[2] / shared[1], use / shared[2] % shared[1],
+                                              use % shared[2]};
+          const T *xr = dense_x.data<T>(), *dyr = dense_dy.data<T>();
+          for (int axis = 0; axis < 3; ++axis) {
+            xr += (first[axis] + offset[axis]) * dense_x.stride(axis);
+            dyr += (first[axis] + offset[axis]) * dense_dy.stride(axis);
+          }
+          for (int64_t p = 0; p < components; p += simd::lanes<T>) {
+            const int64_t n = std::min(simd::lanes<T>, components - p);
+            simd::Vec<T> x0, x1, dy0, dy1;
+            load_pairs<T>(xr, components, layout, p, n, x0, x1);
+            load_pairs<T>(dyr, components, layout, p, n, dy0, dy1);
+            const simd::Vec<T> dc = simd::load_first<T>(n, dcos + p) + (dy0 * x0 + dy1 * x1);
+            const simd::Vec<T> ds = simd::load_first<T>(n, dsin + p) + (dy1 * x0 - dy0 * x1);
+            simd::store_first<T>(n, dc, dcos + p);
+            simd::store_first<T>(n, ds, dsin + p);
+          }
+        }
+      }
+    });
+  });
+  return gradients;
+}
+
+}  // namespace phasor

@@ -1,0 +1,31 @@
+// Turns each component (a pair of channels) of x by the angle whose cosine and sine are given.
+//   x        [batch, heads, length, head_dim] f32 or f64, head_dim even
+//   cos, sin broadcast to [batch, heads, length, components] (leading axes may be 1), the same dtype;
+//            2 * components <= head_dim; channels beyond pass through
+//   layout   which channels pair up among the first r = 2 * components: interleaved (2p, 2p+1), half_split (p, p + r/2)
+//   y0 = x0 c - x1 s,   y1 = x0 s + x1 c      (Su et al., RoFormer, arXiv:2104.09864, eq. 34)
+// The kernel knows nothing of frequencies: any encoding that turns components only changes the table.
+// The result keeps x's order of axes in memory. Errors: ShapeError, DtypeError.
+#pragma once
+
+#include "core/tensor.hpp"
+
+namespace phasor {
+
+enum class RotaryLayout { interleaved, half_split };
+
+Tensor rotary(const Tensor& x, const Tensor& cos, const Tensor& sin, RotaryLayout layout);
+// The inverse turn (s -> -s): the gradient of x.
+Tensor rotary_transposed(const Tensor& dy, const Tensor& cos, const Tensor& sin, RotaryLayout layout);
+
+struct RotaryTableGradients {
+  Tensor dcos, dsin;  // shapes of cos and sin: summed over the axes that the tables broadcast
+};
+RotaryTableGradients rotary_table_backward(const Tensor& x, const Tensor& cos, const Tensor& sin, RotaryLayout layout,
+                                           const Tensor& dy);
+
+namespace reference {
+Tensor rotary(const Tensor& x, const Tensor& cos, const Tensor& sin, RotaryLayout layout);
+}
+
+}  // namespace phasor

@@ -1,0 +1,21 @@
+// The gated product of SwiGLU (Shazeer, arXiv:2002.05202): y = silu(gate) * up, one pass.
+//   gate, up   one shape, f32 or f64, any strides
+// Errors: ShapeError, DtypeError.
+#pragma once
+
+#include "core/tensor.hpp"
+
+namespace phasor {
+
+Tensor swiglu(const Tensor& gate, const Tensor& up);
+
+struct SwigluGradients {
+  Tensor dgate, dup;
+};
+SwigluGradients swiglu_backward(const Tensor& gate, const Tensor& up, const Tensor& dy);
+
+namespace reference {
+Tensor swiglu(const Tensor& gate, const Tensor& up);
+}
+
+}  // namespace phasor

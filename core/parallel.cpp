@@ -1,0 +1,32 @@
+// The only file that calls oneTBB.
+#include "core/parallel.hpp"
+
+#include <oneapi/tbb/blocked_range.h>
+#include <oneapi/tbb/global_control.h>
+#include <oneapi/tbb/parallel_for.h>
+#include <oneapi/tbb/task_arena.h>
+
+#include "core/error.hpp"
+
+namespace phasor {
+
+void parallel_for(int64_t count, int64_t grain, FunctionRef<void(int64_t, int64_t)> body) {
+  if (count <= 0) return;
+  const int64_t tiles = (count + grain - 1) / grain;
+  if (tiles == 1) return body(0, count);
+  // Several tiles may share a task, but the body always sees one tile at a time.
+  tbb::parallel_for(tbb::blocked_range<int64_t>(0, tiles), [&](const tbb::blocked_range<int64_t>& range) {
+    for (int64_t tile = range.begin(); tile < range.end(); ++tile)
+      body(tile * grain, std::min((tile + 1) * grain, count));
+  });
+}
+
+void with_threads(int threads, FunctionRef<void()> f) {
+  require<ValueError>(threads >= 1, "with_threads", "needs at least 1 thread, got ", threads);
+  // The arena sets how many threads may join; the global limit must allow as many workers to exist.
+  const tbb::global_control limit(tbb::global_control::max_allowed_parallelism, static_cast<size_t>(threads));
+  tbb::task_arena arena(threads);
+  arena.execute([&] { f(); });
+}
+
+}  // namespace phasor

@@ -1,0 +1,215 @@
+// Google Highway in one file: vectors as wide as the machine this is built for (16 floats with AVX-512), with the few
+// operations that kernels use. A kernel loops over whole vectors and ends with load_first/store_first, so no lane
+// beyond the row is read or written.
+#pragma once
+
+#define HWY_COMPILE_ONLY_STATIC 1
+#include <hwy/contrib/math/math-inl.h>
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <utility>
+
+namespace phasor::simd {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+template <class T>
+using Tag = hn::ScalableTag<T>;
+template <class T>
+using Vec = hn::Vec<Tag<T>>;  // has operators + - * /
+template <class T>
+inline const int64_t lanes = static_cast<int64_t>(hn::Lanes(Tag<T>()));
+
+template <class T>
+Vec<T> set(T value) {
+  return hn::Set(Tag<T>(), value);
+}
+template <class T>
+Vec<T> load(const T* p) {
+  return hn::LoadU(Tag<T>(), p);
+}
+template <class T>
+void store(Vec<T> v, T* p) {
+  hn::StoreU(v, Tag<T>(), p);
+}
+// The first n lanes, 1 <= n <= lanes; the other lanes load as 0 and are not stored.
+template <class T>
+Vec<T> load_first(int64_t n, const T* p) {
+  return hn::MaskedLoad(hn::FirstN(Tag<T>(), static_cast<size_t>(n)), Tag<T>(), p);
+}
+template <class T>
+void store_first(int64_t n, Vec<T> v, T* p) {
+  hn::BlendedStore(v, hn::FirstN(Tag<T>(), static_cast<size_t>(n)), Tag<T>(), p);
+}
+
+template <class V>
+V max(V a, V b) {
+  return hn::Max(a, b);
+}
+template <class V>
+V multiply_add(V a, V b, V c) {
+  return hn::MulAdd(a, b, c);
+}  // a b + c, rounded once
+template <class T>
+T sum_lanes(Vec<T> v) {
+  return hn::GetLane(hn::SumOfLanes(Tag<T>(), v));
+}
+template <class T>
+T max_lanes(Vec<T> v) {
+  return hn::GetLane(hn::MaxOfLanes(Tag<T>(), v));
+}
+
+// e^x of f32 to 1.02 ULP, with NaN for NaN: x = q ln 2 + r with |r| <= ln 2 / 2, e^x = 2^q e^r, and e^r = 1 + r + r^2
+// P(r) with P fitted for the least relative error (3e-9).
+template <class V>
+V exp_f32(V x) {
+  const hn::DFromV<V> d;
+  const hn::RebindToSigned<decltype(d)> integers;
+  const auto c = [&](float value) { return hn::Set(d, value); };
+  // e^89 overflows by itself. Min returns its second operand when that is NaN.
+  const V bounded = hn::Min(c(89), x);
+  // Adding 1.5 * 2^23 leaves round(x / ln 2) in the low bits of the mantissa.
+  const V magic = c(12582912), shifted = hn::MulAdd(bounded, c(1.44269504f), magic), q = shifted - magic;
+  const V r = hn::MulAdd(q, c(1.90465421e-9f), hn::NegMulAdd(q, c(0.693147182f), bounded));  // ln 2 in two parts
+  const V r2 = r * r;
+  const V p01 = hn::MulAdd(c(0.1666652f), r, c(0.49999994f)), p23 = hn::MulAdd(c(0.008368781f), r, c(0.041668393f));
+  const V p = hn::MulAdd(hn::MulAdd(c(0.0013814467f), r2, p23), r2, p01);
+  const V e_r = hn::MulAdd(p, r2, r) + c(1);
+  // 2^q in two factors: q reaches from -150 (subnormal results) to 128, one exponent from -126 to 127.
+  const auto power = [&](auto exponent) {
+    return hn::BitCast(d, hn::ShiftLeft<23>(exponent + hn::Set(integers, 127)));
+  };
+  const auto whole = hn::BitCast(integers, shifted) - hn::BitCast(integers, magic), half = hn::ShiftRight<1>(whole);
+  return hn::IfThenZeroElse(hn::Lt(x, c(-104)), e_r * power(half) * power(whole - half));
+}
+
+// e^x. Highway's function gives 0 for NaN and rubbish above the overflow bound; for f64 both are put right here,
+// because a NaN that turns into 0 inside a softmax is never found. (Ne(x, x) would not see it: Highway 1.0.3 compares
+// ordered, so that a NaN is not unequal to itself.)
+template <class V>
+V exp(V x) {
+  if constexpr (sizeof(hn::TFromV<V>) == 4) {
+    return exp_f32(x);
+  } else {
+    const hn::DFromV<V> d;
+    const V overflow = hn::Set(d, 709.782712893384), infinity = hn::Set(d, std::numeric_limits<double>::infinity());
+    const V y = hn::IfThenElse(hn::Gt(x, overflow), infinity, hn::Exp(d, hn::Min(x, overflow)));
+    return hn::IfThenElse(hn::IsNaN(x), x, y);
+  }
+}
+
+// y[i] = f(x0[i], x1[i], ...) for i < n; f takes and returns vectors.
+template <class T, class F, class... X>
+void map(int64_t n, T* y, F f, const X*... x) {
+  int64_t i = 0;
+  for (; i + lanes<T> <= n; i += lanes<T>) store<T>(f(load<T>(x + i)...), y + i);
+  if (i < n) store_first<T>(n - i, f(load_first<T>(n - i, x + i)...), y + i);
+}
+
+// (y0[i], y1[i]) = f(x0[i], x1[i], ...) for i < n; f returns a std::pair of vectors. A result may be an operand.
+template <class T, class F, class... X>
+void map_pair(int64_t n, T* y0, T* y1, F f, const X*... x) {
+  int64_t i = 0;
+  for (; i + lanes<T> <= n; i += lanes<T>) {
+    const auto [v0, v1] = f(load<T>(x + i)...);
+    store<T>(v0, y0 + i);
+    store<T>(v1, y1 + i);
+  }
+  if (i < n) {
+    const auto [v0, v1] = f(load_first<T>(n - i, x + i)...);
+    store_first<T>(n - i, v0, y0 + i);
+    store_first<T>(n - i, v1, y1 + i);
+  }
+}
+
+// y[i] = f(x0[i], x1[i], ...) for i < n; returns the sum of y. The order of the additions depends on n alone.
+template <class T, class F, class... X>
+T map_sum(int64_t n, T* y, F f, const X*... x) {
+  Vec<T> a0 = set<T>(0), a1 = a0;
+  int64_t i = 0;
+  for (; i + 2 * lanes<T> <= n; i += 2 * lanes<T>) {
+    const Vec<T> v0 = f(load<T>(x + i)...), v1 = f(load<T>(x + i + lanes<T>)...);
+    store<T>(v0, y + i);
+    store<T>(v1, y + i + lanes<T>);
+    a0 = a0 + v0;
+    a1 = a1 + v1;
+  }
+  for (; i < n; i += lanes<T>) {
+    const int64_t count = std::min(n - i, lanes<T>);
+    const Vec<T> v = f(load_first<T>(count, x + i)...);
+    store_first<T>(count, v, y + i);
+    a0 = a0 + hn::IfThenElseZero(hn::FirstN(Tag<T>(), static_cast<size_t>(count)), v);
+  }
+  return sum_lanes<T>(a0 + a1);
+}
+
+// Sum of f(x0[i], x1[i], ...) for i < n. Four accumulators hide the latency of the addition; the order of the additions
+// depends on n alone. f(0, 0, ...) of the lanes beyond n is masked away.
+template <class T, class F, class... X>
+T sum(int64_t n, F f, const X*... x) {
+  Vec<T> a0 = set<T>(0), a1 = a0, a2 = a0, a3 = a0;
+  int64_t i = 0;
+  for (; i + 4 * lanes<T> <= n; i += 4 * lanes<T>) {
+    a0 = a0 + f(load<T>(x + i)...);
+    a1 = a1 + f(load<T>(x + i + lanes<T>)...);
+    a2 = a2 + f(load<T>(x + i + 2 * lanes<T>)...);
+    a3 = a3 + f(load<T>(x + i + 3 * lanes<T>)...);
+  }
+  for (; i + lanes<T> <= n; i += lanes<T>) a0 = a0 + f(load<T>(x + i)...);
+  if (i < n) {
+    const auto mask = hn::FirstN(Tag<T>(), static_cast<size_t>(n - i));
+    a1 = a1 + hn::IfThenElseZero(mask, f(load_first<T>(n - i, x + i)...));
+  }
+  return sum_lanes<T>((a0 + a1) + (a2 + a3));
+}
+
+// Sums of both halves of f(x0[i], x1[i], ...) for i < n, in one pass; f returns a std::pair of vectors.
+template <class T, class F, class... X>
+std::pair<T, T> sum_pair(int64_t n, F f, const X*... x) {
+  Vec<T> a0 = set<T>(0), a1 = a0, b0 = a0, b1 = a0;
+  int64_t i = 0;
+  for (; i + 2 * lanes<T> <= n; i += 2 * lanes<T>) {
+    const auto [even_a, even_b] = f(load<T>(x + i)...);
+    const auto [odd_a, odd_b] = f(load<T>(x + i + lanes<T>)...);
+    a0 = a0 + even_a;
+    b0 = b0 + even_b;
+    a1 = a1 + odd_a;
+    b1 = b1 + odd_b;
+  }
+  for (; i < n; i += lanes<T>) {
+    const int64_t count = std::min(n - i, lanes<T>);
+    const auto mask = hn::FirstN(Tag<T>(), static_cast<size_t>(count));
+    const auto [a, b] = f(load_first<T>(count, x + i)...);
+    a0 = a0 + hn::IfThenElseZero(mask, a);
+    b0 = b0 + hn::IfThenElseZero(mask, b);
+  }
+  return {sum_lanes<T>(a0 + a1), sum_lanes<T>(b0 + b1)};
+}
+
+// Largest of x[i] for i < n, n >= 1; NaN if any x[i] is NaN.
+template <class T>
+T maximum(int64_t n, const T* x) {
+  const Vec<T> first = set<T>(x[0]);
+  Vec<T> even = first, odd = first;
+  auto nan = hn::IsNaN(first);
+  const auto take = [&](Vec<T>& largest, Vec<T> v) {
+    largest = hn::Max(largest, v);
+    nan = hn::Or(nan, hn::IsNaN(v));
+  };
+  int64_t i = 0;
+  for (; i + 2 * lanes<T> <= n; i += 2 * lanes<T>) {
+    take(even, load<T>(x + i));
+    take(odd, load<T>(x + i + lanes<T>));
+  }
+  for (; i < n; i += lanes<T>) {
+    const int64_t count = std::min(n - i, lanes<T>);
+    take(even, hn::IfThenElse(hn::FirstN(Tag<T>(), static_cast<size_t>(count)), load_first<T>(count, x + i), first));
+  }
+  const T largest = max_lanes<T>(hn::Max(even, odd));
+  return hn::AllFalse(Tag<T>(), nan) ? largest : std::numeric_limits<T>::quiet_NaN();
+}
+
+}  // namespace phasor::simd

@@ -1,0 +1,33 @@
+// The commands of the program, apart from the reading of the command line. Each returns the exit code; errors are
+// exceptions, which main() turns into one line and a code.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "experiments/run_folder.hpp"
+#include "experiments/settings.hpp"
+
+namespace phasor {
+
+// How a command runs, without influence on what it computes.
+struct RunOptions {
+  int threads = 0;            // 0: as many as there are cores
+  std::filesystem::path out;  // empty: default_run_path()
+  Resume resume = Resume::no;
+  bool quiet = false;
+};
+
+// phasor run QUESTION: the question's defaults, then the changes. A finished run is shown, not repeated.
+int run_command(const std::string& question, const SettingsChanges& changes, const RunOptions& options);
+
+// phasor train: one model.
+int train_command(const Settings& settings, const RunOptions& options);
+
+// phasor eval RUN: the held-out loss of a trained run; the changes apply to the settings it was made with.
+int eval_command(const std::filesystem::path& run, const SettingsChanges& changes, const RunOptions& options);
+
+// phasor bench step: prints the rates, and writes them to `json` unless it is empty.
+int bench_step_command(const SettingsChanges& changes, const std::filesystem::path& json, const RunOptions& options);
+
+}  // namespace phasor

@@ -1,0 +1,224 @@
+// Trains the runs of a comparison and turns their evaluations into rows, tables and curves.
+#include "experiments/comparison.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "experiments/corpora/corpus.hpp"
+#include "experiments/progress.hpp"
+#include "experiments/report/csv.hpp"
+#include "experiments/report/smooth.hpp"
+#include "experiments/report/text.hpp"
+#include "experiments/signals.hpp"
+#include "experiments/trainer.hpp"
+#include "nn/files.hpp"
+
+namespace phasor {
+namespace {
+
+std::string results_csv(const std::vector<Measured>& measured) {
+  Csv csv({"encoding", "seed", "length", "windows", "loss", "perplexity", "bits_per_byte"});
+  for (const Measured& m : measured)
+    for (const Evaluation& e : m.at)
+      csv.add({m.encoding, m.seed, e.length, e.windows, e.loss, e.perplexity(), e.bits_per_byte()});
+  return csv.text();
+}
+
+std::string loss_by_position_csv(const std::vector<Measured>& measured) {
+  Csv csv({"encoding", "seed", "length", "position", "loss"});
+  for (const Measured& m : measured)
+    for (const Evaluation& e : m.at)
+      for (size_t position = 0; position < e.loss_by_position.size(); ++position)
+        csv.add({m.encoding, m.seed, e.length, static_cast<int64_t>(position), e.loss_by_position[position]});
+  return csv.text();
+}
+
+// The encodings in the order in which they were measured.
+std::vector<std::string> encodings_of(const std::vector<Measured>& measured) {
+  std::vector<std::string> names;
+  for (const Measured& m : measured)
+    if (std::find(names.begin(), names.end(), m.encoding) == names.end()) names.push_back(m.encoding);
+  return names;
+}
+
+// Mean over an encoding's seeds of something at the i-th length.
+template <class F>
+double mean_over_seeds(const std::vector<Measured>& measured, const std::string& encoding, size_t i, F value) {
+  double sum = 0;
+  int seeds = 0;
+  for (const Measured& m : measured)
+    if (m.encoding == encoding) sum += value(m.at[i]), ++seeds;
+  return sum / seeds;
+}
+
+// 64 (L/2), 128 (L), 256 (2L)
+std::string length_label(int64_t length, int64_t train_length) {
+  if (length == train_length) return fmt::format("{} = L", length);
+  if (length % train_length == 0) return fmt::format("{} = {}L", length, length / train_length);
+  if (train_length % length == 0) return fmt::format("{} = L/{}", length, train_length / length);
+  return std::to_string(length);
+}
+
+Table length_table(const std::vector<Measured>& measured, int64_t train_length, const std::string& caption,
+                   int decimals, double (Evaluation::*value)() const) {
+  Table table{.columns = {"encoding"}, .rows = {}, .caption = caption};
+  for (const Evaluation& e : measured[0].at) table.columns.push_back(length_label(e.length, train_length));
+  for (const std::string& encoding : encodings_of(measured)) {
+    table.rows.push_back({encoding});
+    for (size_t i = 0; i < measured[0].at.size(); ++i)
+      table.rows.back().push_back(fixed_text(
+          mean_over_seeds(measured, encoding, i, [&](const Evaluation& e) { return (e.*value)(); }), decimals));
+  }
+  return table;
+}
+
+Chart perplexity_chart(const std::vector<Measured>& measured, int64_t train_length) {
+  Chart chart{.title = "Perplexity per byte against the length of the window",
+              .x_label = "length of the window (tokens)",
+              .y_label = "perplexity per byte",
+              .log_x = true,
+              .log_y = true,
+              .series = {},
+              .marks = {{static_cast<double>(train_length), "L"}}};
+  for (const std::string& encoding : encodings_of(measured)) {
+    Series series{.name = encoding, .x = {}, .y = {}};
+    for (size_t i = 0; i < measured[0].at.size(); ++i) {
+      series.x.push_back(static_cast<double>(measured[0].at[i].length));
+      series.y.push_back(mean_over_seeds(measured, encoding, i, [](const Evaluation& e) { return e.perplexity(); }));
+    }
+    chart.series.push_back(series);
+  }
+  return chart;
+}
+
+Chart position_chart(const std::vector<Measured>& measured, int64_t train_length) {
+  const size_t longest = measured[0].at.size() - 1;
+  Chart chart{.title = fmt::format("Loss by position in windows of {} tokens", measured[0].at[longest].length),
+              .x_label = "position in the window (tokens, from 1)",
+              .y_label = "loss (nats per byte)",
+              .log_x = true,
+              .series = {},
+              .marks = {{static_cast<double>(train_length), "L"}}};
+  for (const std::string& encoding : encodings_of(measured)) {
+    std::vector<double> losses;
+    for (size_t position = 0; position < measured[0].at[longest].loss_by_position.size(); ++position)
+      losses.push_back(mean_over_seeds(measured, encoding, longest,
+                                       [&](const Evaluation& e) { return e.loss_by_position[position]; }));
+    Series series{.name = encoding, .x = {}, .y = smoothed_by_position(losses)};
+    for (size_t position = 0; position < losses.size(); ++position)
+      series.x.push_back(static_cast<double>(position + 1));
+    chart.series.push_back(series);
+  }
+  return chart;
+}
+
+void stop_if_told() {
+  if (const int signal = remembered_signal()) throw Interrupted(signal, "stopped; continue with --resume");
+}
+
+}  // namespace
+
+Measured evaluate_model(const Transformer& model, const Settings& settings, bool quiet) {
+  const Corpus corpus = load_corpus(settings.corpus);
+  Measured measured{settings.encoding.name, settings.train.seed, {}};
+  const std::vector<int64_t> lengths = evaluation_lengths(settings);
+  Progress progress(settings.encoding.name + ", held out", static_cast<int64_t>(lengths.size()), quiet);
+  for (const int64_t length : lengths) {
+    measured.at.push_back(evaluate(model, split(corpus).held_out, length, settings.eval.bytes));
+    const Evaluation& e = measured.at.back();
+    progress.update(static_cast<int64_t>(measured.at.size()), e.loss, e.windows * e.length);
+    stop_if_told();
+  }
+  progress.finish();
+  return measured;
+}
+
+Measured train_and_evaluate(const Settings& settings, const RunFolder& folder, bool quiet) {
+  const Corpus corpus = load_corpus(settings.corpus);
+  const Transformer model = train(settings, corpus, folder, {.label = settings.encoding.name, .quiet = quiet});
+  const Measured measured = evaluate_model(model, settings, quiet);
+  const std::vector<Measured> all = {measured};
+  const Answer answer = comparison_answer("One training run: " + settings.encoding.name, "", all, settings);
+  write_file_atomically(folder.file("loss_by_position.csv"), loss_by_position_csv(all));
+  write_answer(folder, answer);
+  return measured;
+}
+
+std::vector<Measured> compare(const QuestionRun& job) {
+  std::vector<Measured> measured;
+  for (int64_t seed = job.settings.train.seed; seed < job.settings.train.seed + job.settings.run.seeds; ++seed)
+    for (const std::string& encoding : job.encodings) {
+      Settings settings = job.settings;
+      settings.encoding.name = encoding;
+      settings.train.seed = seed;
+      settings.run.seeds = 1;
+      const RunFolder folder(job.folder.file(fmt::format("{}-seed{}", encoding, seed)), settings, Resume::yes);
+      measured.push_back(train_and_evaluate(settings, folder, job.quiet));
+    }
+  write_file_atomically(job.folder.file("loss_by_position.csv"), loss_by_position_csv(measured));
+  return measured;
+}
+
+Answer comparison_answer(const std::string& title, const std::string& verdict, const std::vector<Measured>& measured,
+                         const Settings& s) {
+  const int64_t length = s.train.length;
+  const std::string seeds = s.run.seeds > 1 ? fmt::format(" (means over {} seeds)", s.run.seeds) : "";
+  Answer answer;
+  answer.report.title = title;
+  answer.report.verdict = verdict;
+  answer.report.sections.push_back(
+      {.heading = "Held-out text by length",
+       .text = fmt::format(
+           "The models were trained on windows of L = {} tokens of {} ({} steps of {} windows; width {}, {} layers, {} "
+           "heads, SwiGLU {}) and read the same {} held-out bytes at every length.{}",
+           length, s.corpus, s.train.steps, s.train.batch, s.model.width, s.model.layers, s.model.heads, s.model.hidden,
+           measured[0].at.front().windows * measured[0].at.front().length, seeds),
+       .tables = {length_table(measured, length, "Perplexity per byte" + seeds, 3, &Evaluation::perplexity),
+                  length_table(measured, length, "Bits per byte" + seeds, 3, &Evaluation::bits_per_byte)},
+       .charts = {perplexity_chart(measured, length)},
+       .listing = {}});
+  answer.report.sections.push_back({.heading = "Where in the window the loss is",
+                                    .text =
+                                        "An average over a window hides where it fails. Each point is the mean over "
+                                        "all windows, smoothed over neighbouring "
+                                        "positions (5 % to either side); loss_by_position.csv has the plain numbers.",
+                                    .tables = {},
+                                    .charts = {position_chart(measured, length)},
+                                    .listing = {}});
+  answer.report.sections.push_back(
+      {.heading = "Settings", .text = "", .tables = {}, .charts = {}, .listing = to_toml(s)});
+  answer.results_csv = results_csv(measured);
+  return answer;
+}
+
+std::string answer_text(const Answer& answer) {
+  std::string text = answer.report.title + "\n\n";
+  for (const Section& section : answer.report.sections)
+    for (const Table& table : section.tables) text += text_table(table) + "\n";
+  if (!answer.report.verdict.empty()) text += wrapped(answer.report.verdict, 80) + "\n";
+  return text;
+}
+
+void write_answer(const RunFolder& folder, const Answer& answer) {
+  write_file_atomically(folder.file("results.txt"), answer_text(answer));
+  write_file_atomically(folder.file("report.html"), html(answer.report));
+  write_file_atomically(folder.file("results.csv"), answer.results_csv);
+}
+
+double mean_perplexity(const std::vector<Measured>& measured, const std::string& encoding, int64_t length) {
+  for (size_t i = 0; i < measured[0].at.size(); ++i)
+    if (measured[0].at[i].length == length)
+      return mean_over_seeds(measured, encoding, i, [](const Evaluation& e) { return e.perplexity(); });
+  fail<ValueError>("comparison", "perplexity at ", length, " tokens was not measured");
+}
+
+void require_multiples(const std::string& question, const Settings& settings, const std::vector<int64_t>& multiples) {
+  const std::vector<int64_t> lengths = evaluation_lengths(settings);
+  for (const int64_t multiple : multiples)
+    require<UsageError>(std::find(lengths.begin(), lengths.end(), multiple * settings.train.length) != lengths.end(),
+                        question.c_str(), "needs eval.lengths to contain ", multiple,
+                        " x train.length = ", multiple * settings.train.length);
+}
+
+}  // namespace phasor

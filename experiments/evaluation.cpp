@@ -1,0 +1,39 @@
+// Held-out losses, added in double in the order of the windows.
+#include "experiments/evaluation.hpp"
+
+#include <cmath>
+#include <numbers>
+
+#include "experiments/corpora/corpus.hpp"
+
+namespace phasor {
+
+double Evaluation::perplexity() const { return std::exp(loss); }
+double Evaluation::bits_per_byte() const { return loss / std::numbers::ln2; }
+
+Evaluation evaluate(const Transformer& model, std::span<const uint8_t> text, int64_t length, int64_t bytes) {
+  const NoGradient scope;
+  const TokenWindows all = evaluation_windows(text, length, bytes);
+  Evaluation result{.length = length, .windows = all.inputs.extent(0), .loss = 0, .loss_by_position = {}};
+  result.loss_by_position.resize(static_cast<size_t>(length));
+  // As many windows at once as keep the activations near the size of a training step's.
+  const int64_t at_once = std::max<int64_t>(1, 4096 / length);
+  for (int64_t first = 0; first < result.windows; first += at_once) {
+    const int64_t last = std::min(first + at_once, result.windows);
+    const Tensor losses =
+        cross_entropy_by_row(model.logits(all.inputs.slice(0, first, last)), all.targets.slice(0, first, last))
+            .value()
+            .to(Dtype::f64);
+    const View<double> at = losses.view<double>();
+    for (int64_t window = 0; window < last - first; ++window)
+      for (int64_t position = 0; position < length; ++position)
+        result.loss_by_position[static_cast<size_t>(position)] += at(window, position);
+  }
+  for (double& loss : result.loss_by_position) {
+    loss /= static_cast<double>(result.windows);
+    result.loss += loss / static_cast<double>(length);
+  }
+  return result;
+}
+
+}  // namespace phasor

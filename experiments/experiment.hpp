@@ -1,0 +1,45 @@
+// Experiment: a question, its settings, and a run that emits rows. One file of experiments/questions/ is one of them;
+// the file name is its name on the command line.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "experiments/report/html.hpp"
+#include "experiments/run_folder.hpp"
+#include "experiments/settings.hpp"
+
+namespace phasor {
+
+// The result of a question: for the terminal, for the page, and as rows.
+struct Answer {
+  Report report;
+  std::string results_csv;
+};
+
+// What a question gets to work with.
+struct QuestionRun {
+  std::string name;
+  Settings settings;
+  std::vector<std::string> encodings;
+  RunFolder folder;
+  bool quiet = false;
+};
+
+struct Experiment {
+  std::string question;                     // one line, ends with a question mark
+  Settings defaults;                        // what it runs unless told otherwise
+  std::vector<std::string> encodings;       // that it trains, each under the same settings
+  void (*check)(const Settings& settings);  // UsageError for settings under which it has no answer
+  // Trains and measures, writes its rows into the folder (results.csv is left to the caller, who writes it last) and
+  // returns the page that shows them.
+  Answer (*run)(const QuestionRun& job);
+};
+
+// Every question by name, in the order of the names. Generated from the files of experiments/questions/.
+const std::vector<std::pair<std::string, Experiment>>& questions();
+// UsageError with the nearest name if there is none.
+const Experiment& question_named(const std::string& name);
+
+}  // namespace phasor

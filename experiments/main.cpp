@@ -1,0 +1,244 @@
+// The command line: reads arguments, calls a command of commands.hpp, and turns every error into one line and an exit
+// code: 0 done, 2 usage or settings, 3 bad input file, 4 numeric failure, 5 input/output or resources, 6 another run
+// holds the folder, 130 and 143 interrupted after a checkpoint.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+#include <new>
+
+#include "core/error.hpp"
+#include "core/nearest_name.hpp"
+#include "experiments/commands.hpp"
+#include "experiments/corpora/corpus.hpp"
+#include "experiments/experiment.hpp"
+#include "experiments/signals.hpp"
+#include "nn/positional/encoding.hpp"
+
+namespace phasor {
+namespace {
+
+struct Arguments {
+  std::string question, list, seed;
+  std::filesystem::path run, json;
+  SettingsChanges changes;
+  RunOptions options;
+  bool resume = false;
+};
+
+// ---- lists
+
+std::string list_line(const std::string& name, const std::string& about) {
+  return fmt::format("  {:<10}  {}\n", name, about);
+}
+
+std::string encoding_list() {
+  std::string text = "Encodings (--set encoding.name=NAME):\n";
+  for (const auto& [name, entry] : encodings()) text += list_line(name, entry.summary);
+  return text;
+}
+
+std::string question_list() {
+  std::string text = "Questions (phasor run NAME):\n";
+  for (const auto& [name, experiment] : questions()) text += list_line(name, experiment.question);
+  return text;
+}
+
+std::string corpus_list() {
+  std::string text = "Corpora (--set corpus=NAME):\n";
+  for (const auto& [name, about] : corpora()) text += list_line(name, about);
+  return text;
+}
+
+std::string setting_list() { return "Settings (--set KEY=VALUE, or a TOML file with --config):\n" + settings_help(); }
+
+// Writes all of it or throws: a full disk behind `phasor list > FILE` is an error, too.
+void print(const std::string& text) {
+  if (std::fputs(text.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
+    throw ResourceError("standard output cannot be written");
+  }
+}
+
+int list_command(const CLI::App& program, const std::string& list) {
+  if (list == "encodings") {
+    print(encoding_list());
+  } else if (list == "questions") {
+    print(question_list());
+  } else if (list == "corpora") {
+    print(corpus_list());
+  } else if (list == "settings") {
+    print(setting_list());
+  } else if (list.empty()) {
+    std::string text = "Subcommands (phasor NAME --help):\n";
+    for (const CLI::App* command : program.get_subcommands(nullptr)) {
+      text += list_line(command->get_name(), command->get_description());
+    }
+    print(text + "\n" + question_list() + "\n" + encoding_list() + "\n" + corpus_list() + "\n" + setting_list());
+  } else {
+    throw UsageError("list: " + unknown_name("list", list, {"encodings", "questions", "corpora", "settings"}));
+  }
+  return 0;
+}
+
+// ---- arguments
+
+void add_settings(CLI::App& command, Arguments& arguments) {
+  // allow_extra_args(false): each --set takes one value and leaves the next word alone.
+  command
+      .add_option("--set", arguments.changes.assignments, "change a setting; may be repeated (phasor list settings)")
+      ->type_name("KEY=VALUE")
+      ->allow_extra_args(false);
+}
+
+void add_seed_and_config(CLI::App& command, Arguments& arguments) {
+  command.add_option("--config", arguments.changes.config, "settings from a TOML file; --set wins")->type_name("FILE");
+  command.add_option("--seed", arguments.seed, "short for --set train.seed=N")->type_name("N");
+}
+
+void add_threads(CLI::App& command, Arguments& arguments) {
+  constexpr int most_threads = 1024;
+  command.add_option("--threads", arguments.options.threads, "the results do not depend on it; default: all cores")
+      ->type_name("N")
+      ->check(CLI::Range(1, most_threads));
+}
+
+void add_folder(CLI::App& command, Arguments& arguments) {
+  command.add_option("--out", arguments.options.out, "folder of the run; default: runs/NAME-HASH")->type_name("DIR");
+  command.add_flag("--resume", arguments.resume, "continue an unfinished run, or start it");
+  command.add_flag("--quiet", arguments.options.quiet, "no progress line");
+}
+
+void build(CLI::App& program, Arguments& arguments) {
+  program.get_formatter()->column_width(24);
+
+  CLI::App* const run = program.add_subcommand("run", "answer a question: train, measure, write a report");
+  run->add_option("QUESTION", arguments.question, "phasor list questions")->required()->type_name("");
+  add_settings(*run, arguments);
+  add_seed_and_config(*run, arguments);
+  add_threads(*run, arguments);
+  add_folder(*run, arguments);
+
+  CLI::App* const train = program.add_subcommand("train", "train one model (default: rope on kjv) and measure it");
+  add_settings(*train, arguments);
+  add_seed_and_config(*train, arguments);
+  add_threads(*train, arguments);
+  add_folder(*train, arguments);
+
+  CLI::App* const eval = program.add_subcommand("eval", "measure a trained model again, also at other lengths");
+  eval->add_option("RUN", arguments.run, "folder of a run of phasor train")->required()->type_name("");
+  add_settings(*eval, arguments);
+  add_threads(*eval, arguments);
+
+  CLI::App* const list = program.add_subcommand("list", "list encodings, questions, corpora and settings");
+  list->add_option("LIST", arguments.list, "encodings, questions, corpora or settings; default: all")->type_name("");
+
+  CLI::App* const bench = program.add_subcommand("bench", "time the library on this machine");
+  bench->require_subcommand(1);
+  CLI::App* const step = bench->add_subcommand("step", "one training step of the reference model");
+  step->add_option("--json", arguments.json, "write the numbers to a file, too")->type_name("FILE");
+  add_settings(*step, arguments);
+  add_threads(*step, arguments);
+
+  // After the subcommands, which would otherwise take it over.
+  program.footer(question_list() + "\n" + encoding_list() + "\n" + corpus_list() + "\nSettings: phasor list settings");
+}
+
+// CLI11 would call a misspelt subcommand an unexpected argument.
+void check_subcommand(const CLI::App& parent, const std::string& kind, const char* word) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : parent.get_subcommands(nullptr)) names.push_back(command->get_name());
+  std::string known;
+  for (const std::string& name : names) known += (known.empty() ? "" : ", ") + name;
+  if (!word) throw UsageError(kind + " is missing; needs one of: " + known + " (phasor --help)");
+  if (word[0] == '-' || std::find(names.begin(), names.end(), word) != names.end()) return;
+  throw UsageError(unknown_name(kind, word, names));
+}
+
+int dispatch(int argc, char** argv) {
+  CLI::App program("Phasor: what positional encodings do to small transformers.", "phasor");
+  Arguments arguments;
+  build(program, arguments);
+  const auto word = [&](int index) { return index < argc ? argv[index] : nullptr; };
+  check_subcommand(program, "subcommand", word(1));
+  if (std::string(argv[1]) == "bench") check_subcommand(*program.get_subcommand("bench"), "benchmark", word(2));
+  try {
+    program.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    print(program.help());
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    const std::string command = argv[1][0] == '-' ? "" : std::string(argv[1]) + " ";
+    throw UsageError("command line: " + std::string(error.what()) + " (phasor " + command + "--help)");
+  }
+  if (program.get_subcommands().empty()) check_subcommand(program, "subcommand", nullptr);
+
+  if (arguments.resume) arguments.options.resume = Resume::yes;
+  if (!arguments.seed.empty()) arguments.changes.assignments.push_back("train.seed=" + arguments.seed);
+  if (program.got_subcommand("list")) return list_command(program, arguments.list);
+  if (program.got_subcommand("run")) return run_command(arguments.question, arguments.changes, arguments.options);
+  if (program.got_subcommand("train")) return train_command(apply({}, arguments.changes), arguments.options);
+  if (program.got_subcommand("eval")) return eval_command(arguments.run, arguments.changes, arguments.options);
+  return bench_step_command(arguments.changes, arguments.json, arguments.options);
+}
+
+// ---- errors
+
+// One line whatever the message holds: a path or a name may have a newline in it, or codes that a terminal obeys.
+int report(int code, const std::string& message, std::string line = "error: ") {
+  for (const char c : message) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '\n') {
+      line += "\\n";
+    } else if (byte < 0x20 || byte == 0x7F) {
+      line += fmt::format("\\x{:02x}", byte);
+    } else {
+      line += c;
+    }
+  }
+  std::fputs((line + "\n").c_str(), stderr);
+  return code;
+}
+
+// A file opened later must not get the number of a standard stream that the caller closed, and be written into.
+void keep_standard_streams_open() {
+  for (int descriptor = open("/dev/null", O_RDWR); descriptor >= 0; descriptor = dup(descriptor)) {
+    if (descriptor > 2) {
+      close(descriptor);
+      return;
+    }
+  }
+}
+
+int checked_main(int argc, char** argv) {
+  try {
+    return dispatch(argc, argv);
+  } catch (const Interrupted& interrupted) {
+    return report(128 + interrupted.signal, interrupted.what(), "interrupted: ");
+  } catch (const FileError& error) {
+    return report(3, error.what());
+  } catch (const NumericError& error) {
+    return report(4, error.what());
+  } catch (const ResourceError& error) {
+    return report(5, error.what());
+  } catch (const BusyError& error) {
+    return report(6, error.what());
+  } catch (const Error& error) {  // UsageError, and settings that an op or an encoding refuses
+    return report(2, error.what());
+  } catch (const std::bad_alloc&) {
+    return report(5, "out of memory; lower train.batch, train.length or the model, or raise train.accumulate");
+  } catch (const std::exception& error) {
+    return report(5, error.what());
+  }
+}
+
+}  // namespace
+}  // namespace phasor
+
+int main(int argc, char** argv) {
+  phasor::keep_standard_streams_open();
+  std::signal(SIGPIPE, SIG_IGN);  // a reader that goes away must not end a training run
+  return phasor::checked_main(argc, argv);
+}

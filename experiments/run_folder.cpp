@@ -1,0 +1,127 @@
+// Making, locking and recognising the folder of a run.
+#include "experiments/run_folder.hpp"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "core/error.hpp"
+#include "nn/files.hpp"
+
+namespace phasor {
+namespace fs = std::filesystem;
+
+// flock, not a file that exists: the kernel drops it when the process dies, however it dies.
+struct RunFolder::Lock {
+  int descriptor;
+  explicit Lock(const fs::path& path) : descriptor(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
+    require<ResourceError>(descriptor >= 0, "run", "cannot open ", path, ": ", std::strerror(errno));
+    if (flock(descriptor, LOCK_EX | LOCK_NB) == 0) {
+      const std::string mine = std::to_string(getpid()) + "\n";
+      if (ftruncate(descriptor, 0) != 0 || pwrite(descriptor, mine.data(), mine.size(), 0) < 0) {
+        // The number only helps a person who reads the error below; the lock itself is held.
+      }
+      return;
+    }
+    std::string holder;
+    std::ifstream(path) >> holder;
+    close(descriptor);
+    fail<BusyError>("run", "another run holds ", path.parent_path(), holder.empty() ? "" : " (process " + holder + ")",
+                    "; wait for it, or choose another folder with --out");
+  }
+  ~Lock() { close(descriptor); }
+  Lock(const Lock&) = delete;
+  Lock& operator=(const Lock&) = delete;
+};
+
+static std::string differing_keys(const Settings& a, const Settings& b) {
+  std::vector<std::string> lines_a;
+  std::string keys;
+  const auto value_lines = [](const Settings& s) {
+    std::vector<std::pair<std::string, std::string>> lines;
+    visit_settings(s, [&](const char* key, const char*, const auto& value, const auto&) {
+      nlohmann::json json = value;
+      lines.emplace_back(key, json.dump());
+    });
+    return lines;
+  };
+  const auto left = value_lines(a), right = value_lines(b);
+  for (size_t i = 0; i < left.size(); ++i)
+    if (left[i].second != right[i].second)
+      keys +=
+          (keys.empty() ? "" : ", ") + left[i].first + " (" + left[i].second + " there, " + right[i].second + " here)";
+  return keys;
+}
+
+RunFolder::RunFolder(const fs::path& path, const Settings& settings, Resume resume) : path_(path), resume_(resume) {
+  std::error_code error;
+  const bool existed = fs::exists(path, error);
+  require<UsageError>(!existed || fs::is_directory(path, error), "run", path, " is a file; --out needs a folder");
+  const bool ours = fs::exists(file("settings.toml"), error);
+  if (existed && !ours) {
+    for (const fs::directory_entry& entry : fs::directory_iterator(path, error))
+      // A run that was killed before its first file leaves the lock, and perhaps a temporary file beside it.
+      require<UsageError>(entry.path().filename().string().rfind("run.lock", 0) == 0 ||
+                              entry.path().filename().string().rfind("settings.toml", 0) == 0,
+                          "run", path, " is not empty and holds no run; choose another folder with --out");
+  }
+  fs::create_directories(path, error);
+  require<ResourceError>(!error, "run", "cannot create ", path, ": ", error.message());
+  lock_ = std::make_shared<Lock>(file("run.lock"));
+  remove_unfinished_files(path);
+  if (fs::exists(file("settings.toml"), error)) {
+    const std::string keys = differing_keys(settings_of_run(path), settings);
+    require<UsageError>(keys.empty(), "run", path, " was made with other settings: ", keys,
+                        "; choose another folder with --out");
+    require<UsageError>(finished() || resume == Resume::yes, "run", path,
+                        " holds an unfinished run; continue it with --resume, or remove the folder");
+  } else {
+    write_file_atomically(file("settings.toml"), to_toml(settings));
+  }
+}
+
+bool RunFolder::finished() const {
+  std::error_code error;
+  return fs::exists(file("results.csv"), error);
+}
+
+fs::path default_run_path(const std::string& name, const Settings& settings) {
+  const std::string text = to_toml(settings);
+  return fs::path("runs") / (name + "-" + sha256_hex(std::as_bytes(std::span(text.data(), text.size()))).substr(0, 10));
+}
+
+Settings settings_of_run(const fs::path& folder) {
+  std::error_code error;
+  require<FileError>(fs::is_directory(folder, error), "run", "there is no folder ", folder);
+  require<FileError>(fs::exists(folder / "settings.toml", error), "run", folder,
+                     " has no settings.toml; it is not a run folder");
+  const std::vector<std::byte> bytes = read_file(folder / "settings.toml");
+  Settings settings;
+  read_toml(settings, std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()),
+            (folder / "settings.toml").string());
+  validate(settings);
+  return settings;
+}
+
+std::string machine_json(int threads) {
+  std::string processor = "unknown", line;
+  for (std::ifstream info("/proc/cpuinfo"); std::getline(info, line);)
+    if (line.rfind("model name", 0) == 0) {
+      processor = line.substr(line.find(':') + 2);
+      break;
+    }
+  nlohmann::ordered_json json;
+  json["processor"] = processor;
+  json["cores"] = std::thread::hardware_concurrency();
+  json["threads"] = threads;
+  json["compiler"] = "GCC " __VERSION__;
+  return json.dump(2) + "\n";
+}
+
+}  // namespace phasor

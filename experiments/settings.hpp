@@ -1,0 +1,150 @@
+// Settings: everything that decides what a run computes. One table of keys (visit_settings) drives reading TOML,
+// --set key=value, writing settings.toml, the checks and the help text.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <limits>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace phasor {
+
+struct ModelSettings {
+  int64_t width = 128;
+  int64_t layers = 2;
+  int64_t heads = 2;
+  int64_t kv_heads = 0;
+  int64_t hidden = 352;
+  bool operator==(const ModelSettings&) const = default;
+};
+
+struct EncodingSettings {
+  std::string name = "rope";
+  std::string layout = "half_split";
+  double base = 10000.0;
+  double fraction = 0.75;
+  bool operator==(const EncodingSettings&) const = default;
+};
+
+struct TrainSettings {
+  int64_t steps = 900;
+  int64_t batch = 16;
+  int64_t length = 128;
+  int64_t accumulate = 1;
+  double learning_rate = 3e-3;
+  double final_learning_rate = 0.1;
+  int64_t warmup_steps = 50;
+  double weight_decay = 0.1;
+  double clip_norm = 1.0;
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  double epsilon = 1e-8;
+  int64_t seed = 1;
+  bool operator==(const TrainSettings&) const = default;
+};
+
+struct EvalSettings {
+  std::vector<int64_t> lengths = {};
+  int64_t bytes = 131072;
+  bool operator==(const EvalSettings&) const = default;
+};
+
+struct CheckpointSettings {
+  int64_t every = 200;
+  int64_t keep = 2;
+  bool operator==(const CheckpointSettings&) const = default;
+};
+
+struct RunSettings {
+  int64_t seeds = 1;
+  bool operator==(const RunSettings&) const = default;
+};
+
+struct Settings {
+  std::string corpus = "kjv";
+  ModelSettings model;
+  EncodingSettings encoding;
+  TrainSettings train;
+  EvalSettings eval;
+  CheckpointSettings checkpoint;
+  RunSettings run;
+  bool operator==(const Settings&) const = default;
+};
+
+// What a value may be. A visitor is called with (key, one line about it, value, range).
+struct IntegerRange {
+  int64_t low, high;
+};
+struct RealRange {
+  double low, high;
+  bool includes_low = true, includes_high = true;
+};
+struct AnyText {};
+struct OneOf {
+  std::vector<std::string> names;
+};
+
+// `settings` is Settings or const Settings. The order is the order of settings.toml.
+template <class S, class Visitor>
+void visit_settings(S& settings, Visitor&& visit) {
+  constexpr int64_t any = std::numeric_limits<int64_t>::max();
+  constexpr int64_t size = int64_t{1} << 20;   // an extent: products of three stay far inside 64 bits
+  constexpr int64_t count = int64_t{1} << 40;  // of steps or bytes
+  constexpr double large = 1e30;               // finite, and finite in f32
+  visit("corpus", "text to learn: kjv or file:PATH", settings.corpus, AnyText{});
+
+  visit("model.width", "channels of the residual stream", settings.model.width, IntegerRange{1, size});
+  visit("model.layers", "transformer blocks", settings.model.layers, IntegerRange{1, 4096});
+  visit("model.heads", "attention heads", settings.model.heads, IntegerRange{1, size});
+  visit("model.kv_heads", "key and value heads; 0: as heads", settings.model.kv_heads, IntegerRange{0, size});
+  visit("model.hidden", "channels inside the SwiGLU", settings.model.hidden, IntegerRange{1, size});
+
+  visit("encoding.name", "positional encoding", settings.encoding.name, AnyText{});
+  visit("encoding.layout", "half_split or interleaved", settings.encoding.layout, OneOf{{"half_split", "interleaved"}});
+  visit("encoding.base", "ratio of the rotary frequencies", settings.encoding.base, RealRange{1, large, false});
+  visit("encoding.fraction", "components that p_rope keeps", settings.encoding.fraction, RealRange{0, 1});
+
+  visit("train.steps", "optimizer steps", settings.train.steps, IntegerRange{1, count});
+  visit("train.batch", "windows in a step", settings.train.batch, IntegerRange{1, size});
+  visit("train.length", "tokens in a window, L", settings.train.length, IntegerRange{2, size});
+  visit("train.accumulate", "parts a batch is computed in", settings.train.accumulate, IntegerRange{1, size});
+  visit("train.learning_rate", "AdamW's, after the warm-up", settings.train.learning_rate, RealRange{0, 100, false});
+  visit("train.final_learning_rate", "at the end, as a fraction", settings.train.final_learning_rate, RealRange{0, 1});
+  visit("train.warmup_steps", "steps of linear warm-up", settings.train.warmup_steps, IntegerRange{0, count});
+  visit("train.weight_decay", "AdamW's, not on norms, embeddings", settings.train.weight_decay, RealRange{0, 100});
+  visit("train.clip_norm", "largest norm of the gradient", settings.train.clip_norm, RealRange{0, large, false});
+  visit("train.beta1", "AdamW's mean of the gradient", settings.train.beta1, RealRange{0, 1, true, false});
+  visit("train.beta2", "AdamW's mean of its square", settings.train.beta2, RealRange{0, 1, true, false});
+  visit("train.epsilon", "AdamW's, added to the root", settings.train.epsilon, RealRange{0, 1, false});
+  visit("train.seed", "of weights and data order", settings.train.seed, IntegerRange{0, any});
+
+  visit("eval.lengths", "[]: L/2, L, 2L, 4L, 8L", settings.eval.lengths, IntegerRange{2, size});
+  visit("eval.bytes", "held-out bytes at each length", settings.eval.bytes, IntegerRange{2, count});
+
+  visit("checkpoint.every", "steps between checkpoints", settings.checkpoint.every, IntegerRange{1, count});
+  visit("checkpoint.keep", "newest checkpoints that stay", settings.checkpoint.keep, IntegerRange{1, count});
+
+  visit("run.seeds", "seeds a question trains", settings.run.seeds, IntegerRange{1, 10000});
+}
+
+// Where settings come from beyond the defaults: a file, then assignments "key=value", which win.
+struct SettingsChanges {
+  std::filesystem::path config;  // empty: no file
+  std::vector<std::string> assignments;
+};
+
+// All functions below: UsageError naming key, value, range and, if they come from a file, FILE:LINE:COLUMN.
+Settings apply(Settings defaults, const SettingsChanges& changes);  // validated
+void read_toml(Settings& settings, std::string_view text, const std::string& file_name);
+void assign(Settings& settings, const std::string& assignment);  // "train.steps=20"; text may go without quotes
+void validate(const Settings& settings);                         // what holds between settings
+
+std::string to_toml(const Settings& settings);  // the same bytes for the same settings; reading it gives them back
+std::string settings_help();                    // a line for every key, within 80 columns
+
+// eval.lengths, or L/2, L, 2L, 4L, 8L.
+std::vector<int64_t> evaluation_lengths(const Settings& settings);
+
+}  // namespace phasor

@@ -1,0 +1,38 @@
+// Trains one model in one run folder: data order, steps, metrics, checkpoints. Killed at any moment and resumed, it
+// ends with the same bytes as the run that was not.
+#pragma once
+
+#include "experiments/corpora/corpus.hpp"
+#include "experiments/run_folder.hpp"
+#include "experiments/settings.hpp"
+#include "nn/model.hpp"
+#include "nn/optimizer.hpp"
+
+namespace phasor {
+
+ModelShape model_shape(const Settings& settings);
+
+// One optimizer step on one batch: loss, gradients (accumulated over settings.train.accumulate equal parts, in order),
+// clipping, AdamW. Throws NumericError naming the step and what is not finite; the parameters are then unchanged.
+struct StepResult {
+  double loss, gradient_norm, learning_rate;
+};
+StepResult training_step(const Transformer& model, AdamW& optimizer, const TokenWindows& batch,
+                         const Settings& settings);
+
+struct TrainerOptions {
+  std::string label;  // in front of the progress line
+  bool quiet = false;
+};
+
+// Trains to settings.train.steps, from the newest good checkpoint of the folder if there is one, and returns the model.
+// Stops on the first SIGINT or SIGTERM after the step at hand, with a checkpoint: throws Interrupted.
+// FileError if a checkpoint was made on another text than `corpus`; ResourceError if the disk has no room for the
+// checkpoints, before anything is written.
+Transformer train(const Settings& settings, const Corpus& corpus, const RunFolder& folder,
+                  const TrainerOptions& options);
+
+// The model of a run folder's newest checkpoint, for evaluation. FileError if there is none.
+Transformer load_model(const std::filesystem::path& folder, const Settings& settings);
+
+}  // namespace phasor

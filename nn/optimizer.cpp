@@ -1,0 +1,95 @@
+// The kernels of AdamW and of the global norm.
+#include "nn/optimizer.hpp"
+
+#include <cmath>
+#include <numbers>
+#include <numeric>
+
+#include "core/dispatch.hpp"
+#include "core/parallel.hpp"
+#include "core/simd.hpp"
+
+namespace phasor {
+
+double global_norm(const GradientList& gradients) {
+  double total = 0;
+  for (const Tensor& gradient : gradients) {
+    const Tensor g = gradient.contiguous();
+    constexpr int64_t tile = 1 << 16;
+    std::vector<double> partial(static_cast<size_t>((g.size() + tile - 1) / tile));
+    with_float("global_norm", g.dtype(), [&]<class T>() {
+      const T* const values = g.data<T>();
+      parallel_for(g.size(), tile, [&](int64_t begin, int64_t end) {
+        // In vectors of f32 over at most 1024 elements, then in double: no sum loses small squares.
+        double sum = 0;
+        for (int64_t i = begin; i < end; i += 1024)
+          sum += static_cast<double>(simd::sum<T>(
+              std::min<int64_t>(1024, end - i), [](auto v) { return v * v; }, values + i));
+        partial[static_cast<size_t>(begin / tile)] = sum;
+      });
+    });
+    total = std::accumulate(partial.begin(), partial.end(), total);
+  }
+  return std::sqrt(total);
+}
+
+AdamW::AdamW(const ParameterList& parameters, AdamWOptions options_) : options(options_) {
+  for (const Parameter& p : parameters.all()) {
+    first.push_back(Tensor::zeros(p.var.shape(), p.var.dtype()));
+    second.push_back(Tensor::zeros(p.var.shape(), p.var.dtype()));
+  }
+}
+
+void AdamW::step(const ParameterList& parameters, const GradientList& gradients, double learning_rate,
+                 double gradient_scale) {
+  const std::vector<Parameter>& all = parameters.all();
+  require(gradients.size() == all.size() && first.size() == all.size(), "adamw", gradients.size(), " gradients and ",
+          first.size(), " states for ", all.size(), " parameters");
+  ++steps;
+  const double correction1 = 1 - std::pow(options.beta1, static_cast<double>(steps));
+  const double correction2 = 1 - std::pow(options.beta2, static_cast<double>(steps));
+  for (size_t i = 0; i < all.size(); ++i) {
+    const Tensor w = all[i].var.value(), g = gradients[i].contiguous();
+    require_same_shape("adamw", all[i].name.c_str(), w, "its gradient", g);
+    require_same_dtype("adamw", all[i].name.c_str(), w, "its gradient", g);
+    const double decay = all[i].decay == Decay::yes ? options.weight_decay : 0;
+    with_float("adamw", w.dtype(), [&]<class T>() {
+      using namespace simd;
+      const Vec<T> beta1 = set(T(options.beta1)), rest1 = set(T(1 - options.beta1));
+      const Vec<T> beta2 = set(T(options.beta2)), rest2 = set(T(1 - options.beta2));
+      const Vec<T> scale = set(T(gradient_scale)), keep = set(T(1 - learning_rate * decay)),
+                   epsilon = set(T(options.epsilon));
+      const Vec<T> rate = set(T(learning_rate / correction1)), inverse2 = set(T(1 / std::sqrt(correction2)));
+      T *const pw = w.data<T>(), *const pm = first[i].data<T>(), *const pv = second[i].data<T>();
+      const T* const pg = g.data<T>();
+      parallel_for(w.size(), 1 << 14, [&](int64_t begin, int64_t end) {
+        const auto update = [&](auto load_at, auto store_at) {
+          const Vec<T> gradient = load_at(pg) * scale;
+          const Vec<T> m = beta1 * load_at(pm) + rest1 * gradient;
+          const Vec<T> v = beta2 * load_at(pv) + rest2 * gradient * gradient;
+          store_at(m, pm);
+          store_at(v, pv);
+          store_at(load_at(pw) * keep - rate * m / (hn::Sqrt(v) * inverse2 + epsilon), pw);
+        };
+        int64_t j = begin;
+        for (; j + lanes<T> <= end; j += lanes<T>)
+          update([&](const T* p) { return load<T>(p + j); }, [&](Vec<T> v, T* p) { store<T>(v, p + j); });
+        if (j < end)
+          update([&](const T* p) { return load_first<T>(end - j, p + j); },
+                 [&](Vec<T> v, T* p) { store_first<T>(end - j, v, p + j); });
+      });
+    });
+  }
+}
+
+double clip_factor(double norm, double limit) { return limit > 0 && norm > limit ? limit / norm : 1.0; }
+
+double learning_rate_at(int64_t step, int64_t steps, int64_t warmup, double peak, double final_fraction) {
+  if (step < warmup) return peak * static_cast<double>(step + 1) / static_cast<double>(warmup);
+  const double progress =
+      static_cast<double>(step - warmup) / static_cast<double>(std::max<int64_t>(steps - warmup, 1));
+  const double final_rate = peak * final_fraction;
+  return final_rate + (peak - final_rate) * 0.5 * (1 + std::cos(std::numbers::pi * progress));
+}
+
+}  // namespace phasor

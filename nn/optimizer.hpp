@@ -1,0 +1,43 @@
+// AdamW with global-norm clipping, and the learning-rate schedule.
+#pragma once
+
+#include "nn/parameters.hpp"
+
+namespace phasor {
+
+struct AdamWOptions {
+  double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8;
+  double weight_decay = 0.1;  // decoupled (Loshchilov & Hutter, arXiv:1711.05101), on parameters with Decay::yes
+};
+
+// Gradients of all parameters, in the parameters' order.
+using GradientList = std::vector<Tensor>;
+
+// sqrt of the sum of all squares, added in double in the order of the list.
+double global_norm(const GradientList& gradients);
+
+struct AdamW {
+  AdamWOptions options;
+  int64_t steps = 0;                  // taken so far
+  std::vector<Tensor> first, second;  // running means of the gradient and of its square
+
+  AdamW(const ParameterList& parameters, AdamWOptions options);
+
+  // One step, in place and over all parameters at once:
+  //   g = gradient * gradient_scale
+  //   m = beta1 m + (1 - beta1) g,   v = beta2 v + (1 - beta2) g^2
+  //   w = w (1 - learning_rate * decay) - learning_rate * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)
+  // gradient_scale carries the clipping: min(1, limit / norm).
+  void step(const ParameterList& parameters, const GradientList& gradients, double learning_rate,
+            double gradient_scale = 1);
+};
+
+// min(1, limit / norm); limit 0 means no clipping.
+double clip_factor(double norm, double limit);
+
+// Linear warm-up to `peak`, then a cosine down to `final_fraction` of it. `step` counts from 0:
+//   step < warmup: peak (step + 1) / warmup
+//   otherwise:     final + (peak - final) (1 + cos(pi (step - warmup) / (steps - warmup))) / 2
+double learning_rate_at(int64_t step, int64_t steps, int64_t warmup, double peak, double final_fraction);
+
+}  // namespace phasor

@@ -1,0 +1,37 @@
+// Names are unique; a missing one is answered with the list.
+#include "nn/parameters.hpp"
+
+#include <algorithm>
+
+namespace phasor {
+
+Var ParameterList::add(const std::string& name, Tensor initial, Decay decay) {
+  for (const Parameter& p : all_) require<UsageError>(p.name != name, "parameters", "the name '", name, "' is taken");
+  all_.push_back({name, Var::leaf(std::move(initial)), decay});
+  return all_.back().var;
+}
+
+void ParameterList::append(const std::string& prefix, const ParameterList& other) {
+  for (const Parameter& p : other.all_) {
+    for (const Parameter& mine : all_)
+      require<UsageError>(mine.name != prefix + p.name, "parameters", "the name '", mine.name, "' is taken");
+    all_.push_back({prefix + p.name, p.var, p.decay});
+  }
+}
+
+const Var& ParameterList::operator[](const std::string& name) const {
+  std::string known;
+  for (const Parameter& p : all_) {
+    if (p.name == name) return p.var;
+    known += (known.empty() ? "" : ", ") + p.name;
+  }
+  fail<UsageError>("parameters", "no parameter named '", name, "'; known: ", known);
+}
+
+int64_t ParameterList::count() const {
+  int64_t numbers = 0;
+  for (const Parameter& p : all_) numbers += p.var.size();
+  return numbers;
+}
+
+}  // namespace phasor

@@ -1,0 +1,26 @@
+// p-RoPE: the fastest fraction of the components turns, the rest stands still.
+//
+// Exponents run over the full head_dim; "partial rotary" recomputes them over the rotated channels and is another
+// method.
+#include <cmath>
+
+#include "nn/positional/encoding.hpp"
+
+namespace phasor::encoding {
+
+static PositionalEncoding make(const AttentionShape& s, ParameterList&) {
+  const double turning = std::floor(s.fraction * static_cast<double>(s.components()));
+  return PositionalEncoding::rotary(Spectrum::geometric(s.components(), s.rope_base).map([&](Component c) {
+    if (static_cast<double>(c.index) >= turning) c.frequency = 0;
+    return c;
+  }));
+}
+
+EncodingEntry p_rope() {
+  return {.summary = "rotary of the fastest components only (encoding.fraction)",
+          .paper = "Barbero et al., arXiv:2410.06205",
+          .claims = {Claim::relative, Claim::preserves_norm, Claim::no_parameters},
+          .make = make};
+}
+
+}  // namespace phasor::encoding

@@ -1,0 +1,123 @@
+// The command line: lists fit a terminal, and every wrong use ends with one line and its exit code.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "tests/support/command.hpp"
+
+using namespace phasor::testing;
+
+namespace {
+
+// Runs the program, expects the exit code and exactly one line "error: ..." on stderr, and returns that line.
+std::string error_line(const std::vector<std::string>& arguments, int exit_code) {
+  const CommandResult result = run_phasor(arguments);
+  CHECK(result.exit_code == exit_code);
+  CHECK(result.out == "");
+  CHECK(result.err.starts_with("error: "));
+  CHECK(std::count(result.err.begin(), result.err.end(), '\n') == 1);
+  return result.err.empty() ? "" : result.err.substr(0, result.err.size() - 1);
+}
+
+bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+void check_width(const std::string& text) {
+  for (size_t start = 0; start < text.size();) {
+    const size_t newline = std::min(text.find('\n', start), text.size());
+    INFO(text.substr(start, newline - start));
+    CHECK(newline - start <= 80);
+    start = newline + 1;
+  }
+}
+
+}  // namespace
+
+TEST_CASE("command line: help and lists name everything, a line each, within 80 columns") {
+  const CommandResult help = run_phasor({"--help"}), list = run_phasor({"list"});
+  for (const CommandResult& result : {help, list}) {
+    CHECK(result.exit_code == 0);
+    CHECK(result.err == "");
+    check_width(result.out);
+    for (const char* name :
+         {"run", "train", "eval", "list", "bench", "hope", "rope", "nope", "p_rope", "kjv", "file:PATH"})
+      CHECK(holds(result.out, "\n  " + std::string(name) + " "));
+  }
+  CHECK(holds(list.out, "\n  train.learning_rate "));
+  for (const char* command : {"run", "train", "eval", "list", "bench"}) {
+    const CommandResult result = run_phasor({command, "--help"});
+    CHECK(result.exit_code == 0);
+    check_width(result.out);
+  }
+  const CommandResult step = run_phasor({"bench", "step", "--help"});
+  CHECK(holds(step.out, "--json"));
+  for (const char* which : {"encodings", "questions", "corpora", "settings"}) {
+    const CommandResult result = run_phasor({"list", which});
+    CHECK(result.exit_code == 0);
+    CHECK(holds(list.out, result.out));
+  }
+}
+
+TEST_CASE("command line: a wrong word is refused with the nearest right one") {
+  CHECK(error_line({}, 2) ==
+        "error: subcommand is missing; needs one of: run, train, eval, list, bench (phasor --help)");
+  CHECK(error_line({"trian"}, 2) ==
+        "error: no subcommand named 'trian'; did you mean 'train'?; known: run, train, eval, list, bench");
+  CHECK(error_line({"bench"}, 2) == "error: benchmark is missing; needs one of: step (phasor --help)");
+  CHECK(error_line({"bench", "stepp"}, 2) == "error: no benchmark named 'stepp'; did you mean 'step'?; known: step");
+  CHECK(error_line({"list", "encodigns"}, 2) ==
+        "error: list: no list named 'encodigns'; did you mean 'encodings'?; known: encodings, questions, corpora, "
+        "settings");
+  CHECK(holds(error_line({"run", "hopee"}, 2), "no question named 'hopee'; did you mean 'hope'?"));
+  CHECK(holds(error_line({"train", "--set", "encoding.name=ropee"}, 2),
+              "no encoding named 'ropee'; did you mean 'rope'?"));
+  CHECK(holds(error_line({"train", "--set", "lerning_rate=1"}, 2),
+              "unknown setting 'lerning_rate'; did you mean 'train.learning_rate'?"));
+  CHECK(holds(error_line({"train", "--set", "corpus=kjb"}, 2), "no corpus named 'kjb'; did you mean 'kjv'?"));
+}
+
+TEST_CASE("command line: options that do not fit") {
+  CHECK(error_line({"run"}, 2) == "error: command line: QUESTION is required (phasor run --help)");
+  CHECK(error_line({"eval"}, 2) == "error: command line: RUN is required (phasor eval --help)");
+  CHECK(holds(error_line({"train", "--stes", "3"}, 2), "--stes"));
+  CHECK(holds(error_line({"--unknown"}, 2), "--unknown"));
+  CHECK(holds(error_line({"train", "word"}, 2), "word"));
+  for (const char* threads : {"0", "-1", "2000", "many", "99999999999999999999"})
+    CHECK(holds(error_line({"train", "--threads", threads}, 2), "--threads"));
+  CHECK(holds(error_line({"train", "--seed", "-1"}, 2), "train.seed is -1; needs an integer from 0"));
+  CHECK(holds(error_line({"train", "--seed", "3", "--set", "train.seed=4"}, 2), "train.seed is set twice"));
+  CHECK(holds(error_line({"train", "--set"}, 2), "--set"));
+}
+
+TEST_CASE("command line: settings that do not fit, before any work") {
+  CHECK(holds(error_line({"train", "--set", "train.steps=many"}, 2), "train.steps is many; needs an integer"));
+  CHECK(holds(error_line({"run", "hope", "--set", "train.steps=0"}, 2), "train.steps is 0; needs an integer from 1"));
+  CHECK(holds(error_line({"train", "--set", "model.heads=3"}, 2), "model.heads must divide model.width: 128 % 3 = 2"));
+  CHECK(holds(error_line({"bench", "step", "--set", "model.heads=3"}, 2), "256 % 3 = 1"));
+  const TemporaryFolder folder;
+  write_text(folder / "a.toml", "[train]\nsteps = \"x\"\n");
+  CHECK(holds(error_line({"train", "--config", folder / "a.toml"}, 2), "a.toml:2:1)"));
+}
+
+TEST_CASE("command line: input that cannot be used") {
+  const TemporaryFolder folder;
+  const std::string out = folder / "run";
+  const auto corpus = [&](const std::string& name) {
+    return std::vector<std::string>{"train", "--out", out, "--set", "corpus=file:" + (folder / name).string()};
+  };
+  CHECK(holds(error_line(corpus("none"), 3), "none': No such file or directory"));
+  CHECK(holds(error_line(corpus("new\nline"), 3), "new\\nline'"));  // one line all the same
+  write_text(folder / "empty", "");
+  CHECK(holds(error_line(corpus("empty"), 3), "empty' is empty"));
+  write_text(folder / "short", std::string(2000, 'a'));
+  CHECK(holds(error_line(corpus("short"), 3), "the held-out text has 100 bytes; needs at least 128 for one window"));
+  CHECK(holds(error_line({"train", "--config", folder / "none.toml"}, 3), "none.toml"));
+  CHECK(holds(error_line({"eval", folder / "none"}, 3), "none"));
+  CHECK_FALSE(std::filesystem::exists(out));  // nothing half-written
+}
+
+TEST_CASE("command line: output that cannot be written") {
+  const std::string program = PHASOR_PROGRAM;
+  CHECK(std::system(("'" + program + "' list > /dev/full 2> /dev/null").c_str()) == 5 << 8);
+  CHECK(std::system(("'" + program + "' list >&- 2>&-").c_str()) == 0);
+}

@@ -1,0 +1,117 @@
+// The transformer as a whole: shapes, errors, packing, handles, and the same bits for any number of threads.
+#include "nn/model.hpp"
+
+#include <doctest/doctest.h>
+
+#include "core/parallel.hpp"
+#include "nn/optimizer.hpp"
+
+using namespace phasor;
+
+namespace {
+
+Tensor ids_of(int64_t batch, int64_t length, uint64_t seed) {
+  Random random{.seed = seed};
+  const Tensor ids = Tensor::empty({batch, length}, Dtype::i32);
+  for (int64_t i = 0; i < ids.size(); ++i) ids.data<int32_t>()[i] = static_cast<int32_t>(random.below(30));
+  return ids;
+}
+
+ModelShape small() {
+  return {.vocabulary = 30, .width = 48, .layers = 2, .heads = 3, .kv_heads = 1, .hidden = 50, .train_length = 32};
+}
+
+}  // namespace
+
+TEST_CASE("model: shape of logits, names of parameters, decay of products only") {
+  const Transformer model(small(), 1);
+  CHECK(model.logits(ids_of(2, 9, 1)).shape() == Shape{2, 9, 30});
+  const ParameterList& p = model.parameters();
+  CHECK(p["block.1.attention.k.weight"].shape() == Shape{48, 16});
+  CHECK(p.count() == 2 * (2 * 48 + 2 * 48 * 48 + 2 * 48 * 16 + 3 * 48 * 50) + 2 * 30 * 48 + 48);
+  for (const Parameter& parameter : p.all()) {
+    const bool product = parameter.name.find("norm") == std::string::npos && parameter.name != "embedding.weight";
+    CHECK((parameter.decay == Decay::yes) == product);
+  }
+  CHECK_THROWS_WITH_AS(p["block.7.mlp.up.weight"], doctest::Contains("known: embedding.weight"), UsageError);
+}
+
+TEST_CASE("model: the same seed gives the same weights under every encoding") {
+  ModelShape other = small();
+  other.encoding = "hope";
+  const Transformer a(small(), 5), b(other, 5), c(small(), 6);
+  for (const Parameter& parameter : a.parameters().all())
+    CHECK(parameter.var.value().to_vector<float>() == b.parameters()[parameter.name].value().to_vector<float>());
+  CHECK(a.parameters()["head.weight"].value().to_vector<float>() !=
+        c.parameters()["head.weight"].value().to_vector<float>());
+}
+
+TEST_CASE("model: impossible shapes are refused before memory is taken") {
+  ModelShape s = small();
+  s.heads = 5;
+  CHECK_THROWS_WITH_AS(Transformer(s, 1), doctest::Contains("heads do not divide width: width 48 / heads 5"),
+                       UsageError);
+  s = small();
+  s.kv_heads = 2;
+  CHECK_THROWS_WITH_AS(Transformer(s, 1), doctest::Contains("kv_heads do not divide heads"), UsageError);
+  s = small();
+  s.width = 45;  // head_dim 15
+  CHECK_THROWS_WITH_AS(Transformer(s, 1), doctest::Contains("is odd; components are pairs"), UsageError);
+  s.encoding = "nope";
+  CHECK_NOTHROW(Transformer(s, 1));
+  s = small();
+  s.encoding = "hpe";
+  CHECK_THROWS_WITH_AS(Transformer(s, 1), doctest::Contains("hope"), UsageError);
+  CHECK_THROWS_AS(Transformer(small(), 1).logits(Tensor::zeros({3}, Dtype::i32)), ShapeError);
+  CHECK_THROWS_WITH_AS(Transformer(small(), 1).logits(Tensor::full({1, 3}, 30, Dtype::i32)), doctest::Contains("30"),
+                       ValueError);
+}
+
+TEST_CASE("model: packed segments do not see each other") {
+  const NoGradient scope;
+  const Transformer model(small(), 2);
+  const Tensor first = ids_of(1, 7, 3), second = ids_of(1, 5, 4);
+  const Tensor packed = Tensor::empty({1, 12}, Dtype::i32), segments = Tensor::empty({1, 12}, Dtype::i32);
+  const Tensor positions = Tensor::empty({1, 12}, Dtype::f64);
+  for (int64_t i = 0; i < 12; ++i) {
+    packed.data<int32_t>()[i] = i < 7 ? first.data<int32_t>()[i] : second.data<int32_t>()[i - 7];
+    segments.data<int32_t>()[i] = i < 7 ? 0 : 1;
+    positions.data<double>()[i] = static_cast<double>(i < 7 ? i : i - 7);
+  }
+  const Tensor together = model.logits(packed, {.positions = positions, .segments = segments}).value();
+  const auto close = [](const Tensor& a, const Tensor& b) {
+    const std::vector<float> x = a.to_vector<float>(), y = b.to_vector<float>();
+    for (size_t i = 0; i < x.size(); ++i)
+      if (!(std::abs(x[i] - y[i]) <= 1e-5f)) return false;
+    return x.size() == y.size();
+  };
+  CHECK(close(together.slice(1, 0, 7), model.logits(first).value()));
+  CHECK(close(together.slice(1, 7, 12), model.logits(second).value()));
+  CHECK(!close(model.logits(packed).value().slice(1, 7, 12), model.logits(second).value()));
+}
+
+TEST_CASE("model: five training steps give the same bits with 1, 2 and 8 threads") {
+  const auto trained = [](int threads) {
+    std::vector<float> weights;
+    with_threads(threads, [&] {
+      ModelShape shape = small();
+      shape.width = 96;
+      const Transformer model(shape, 1);
+      AdamW optimizer(model.parameters(), {});
+      for (uint64_t step = 0; step < 5; ++step) {
+        const Tensor ids = ids_of(16, 40, step), targets = ids_of(16, 40, step + 100);
+        const Gradients gradients = backward(cross_entropy(model.logits(ids), targets));
+        GradientList list;
+        for (const Parameter& p : model.parameters().all()) list.push_back(gradients[p.var]);
+        optimizer.step(model.parameters(), list, 1e-2, clip_factor(global_norm(list), 1));
+      }
+      for (const Parameter& p : model.parameters().all())
+        for (const float w : p.var.value().to_vector<float>()) weights.push_back(w);
+    });
+    return weights;
+  };
+  const std::vector<float> one = trained(1);
+  CHECK(one == trained(2));
+  CHECK(one == trained(8));
+  CHECK(one == one);  // no NaN hides an inequality
+}

@@ -1,0 +1,74 @@
+// AdamW, clipping and the schedule on cases small enough to compute by hand. PyTorch's steps are in tests/golden.
+#include "nn/optimizer.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+#include "core/random.hpp"
+
+using namespace phasor;
+
+TEST_CASE("adamw: one step by hand, with and without decay") {
+  ParameterList parameters;
+  parameters.add("weight", Tensor::of<double>({2}, {1.0, -2.0}), Decay::yes);
+  parameters.add("norm", Tensor::of<double>({1}, {1.0}), Decay::no);
+  AdamW optimizer(parameters, {.beta1 = 0.9, .beta2 = 0.99, .epsilon = 1e-8, .weight_decay = 0.1});
+  optimizer.step(parameters, {Tensor::of<double>({2}, {0.5, -4.0}), Tensor::of<double>({1}, {2.0})}, 0.01);
+  // After one step the corrected means are g and g^2: the move is learning_rate * g / (|g| + epsilon).
+  const std::vector<double> w = parameters["weight"].value().to_vector<double>();
+  CHECK(w[0] == doctest::Approx(1.0 * (1 - 0.001) - 0.01 * 0.5 / (0.5 + 1e-8)).epsilon(1e-13));
+  CHECK(w[1] == doctest::Approx(-2.0 * (1 - 0.001) + 0.01 * 4.0 / (4.0 + 1e-8)).epsilon(1e-13));
+  CHECK(parameters["norm"].value().item<double>() == doctest::Approx(1.0 - 0.01 * 2.0 / (2.0 + 1e-8)).epsilon(1e-13));
+  CHECK(optimizer.steps == 1);
+}
+
+TEST_CASE("adamw: a gradient scale is the same as scaled gradients, and sizes around the vector width work") {
+  for (const int64_t size : {1, 7, 8, 9, 16, 17, 50, 40000}) {
+    CAPTURE(size);
+    Random random{.seed = 1};
+    const Tensor start = normal({size}, 0, 1, Dtype::f64, random), g = normal({size}, 0, 1, Dtype::f64, random);
+    const Tensor quarter = g.clone();
+    for (int64_t i = 0; i < size; ++i) quarter.data<double>()[i] *= 0.25;
+    ParameterList a, b;
+    a.add("w", start.clone(), Decay::yes);
+    b.add("w", start.clone(), Decay::yes);
+    AdamW of_a(a, {}), of_b(b, {});
+    for (int step = 0; step < 3; ++step) {
+      of_a.step(a, {g}, 0.1, 0.25);
+      of_b.step(b, {quarter}, 0.1);
+    }
+    CHECK(a["w"].value().to_vector<double>() == b["w"].value().to_vector<double>());
+    CHECK(a["w"].value().to_vector<double>() != start.to_vector<double>());
+  }
+}
+
+TEST_CASE("adamw: gradients that do not fit are refused") {
+  ParameterList parameters;
+  parameters.add("w", Tensor::zeros({2}, Dtype::f32), Decay::yes);
+  AdamW optimizer(parameters, {});
+  CHECK_THROWS_AS(optimizer.step(parameters, {}, 0.1), ShapeError);
+  CHECK_THROWS_WITH_AS(optimizer.step(parameters, {Tensor::zeros({3}, Dtype::f32)}, 0.1), doctest::Contains("w is [2]"),
+                       ShapeError);
+  CHECK_THROWS_AS(optimizer.step(parameters, {Tensor::zeros({2}, Dtype::f64)}, 0.1), DtypeError);
+}
+
+TEST_CASE("global norm and clipping") {
+  CHECK(global_norm({Tensor::of<double>({2}, {3, 0}), Tensor::of<double>({1, 1}, {4})}) ==
+        doctest::Approx(5).epsilon(1e-15));
+  CHECK(global_norm({Tensor::full({300000}, 1e-3, Dtype::f32)}) ==
+        doctest::Approx(1e-3 * std::sqrt(300000.0)).epsilon(1e-6));
+  CHECK(std::isnan(global_norm({Tensor::full({3}, std::nan(""), Dtype::f32)})));
+  CHECK(clip_factor(5, 1) == 0.2);
+  CHECK(clip_factor(0.5, 1) == 1);
+  CHECK(clip_factor(5, 0) == 1);
+}
+
+TEST_CASE("the schedule warms up, peaks and ends at its final fraction") {
+  CHECK(learning_rate_at(0, 100, 10, 1e-3, 0.1) == doctest::Approx(1e-4));
+  CHECK(learning_rate_at(9, 100, 10, 1e-3, 0.1) == doctest::Approx(1e-3));
+  CHECK(learning_rate_at(10, 100, 10, 1e-3, 0.1) == doctest::Approx(1e-3));
+  CHECK(learning_rate_at(55, 100, 10, 1e-3, 0.1) == doctest::Approx(0.55e-3));
+  CHECK(learning_rate_at(100, 100, 10, 1e-3, 0.1) == doctest::Approx(1e-4));
+  CHECK(learning_rate_at(0, 1, 0, 1e-3, 0.1) == doctest::Approx(1e-3));
+}
