@@ -14,6 +14,9 @@
 
 namespace phasor::simd {
 
+// Below AVX2 a masked load reads the whole vector, also where that lies beyond the row.
+static_assert(HWY_STATIC_TARGET <= HWY_AVX2, "Phasor needs AVX2 with AES, or better: -march=haswell -maes");
+
 namespace hn = hwy::HWY_NAMESPACE;
 
 template <class T>

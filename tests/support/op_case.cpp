@@ -108,7 +108,7 @@ int64_t lanes(Dtype dtype) { return dtype == Dtype::f32 ? simd::lanes<float> : s
 
 std::vector<int64_t> widths_around_lanes(Dtype dtype) {
   const int64_t n = lanes(dtype);
-  return {1, n - 1, n, n + 1, 3 * n + 2};
+  return {1, n - 1, n, n + 1, 3 * n + 2, 4 * n - 1, 4 * n + 1};  // kernels unroll by four vectors
 }
 
 int64_t longest_axis(const Tensors& arguments) {
