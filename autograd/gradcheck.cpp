@@ -92,6 +92,11 @@ GradcheckResult gradcheck(const Function& f, const std::vector<Tensor>& inputs, 
   std::vector<Var> variables;
   for (const Tensor& input : inputs) variables.push_back(input.dtype() == Dtype::f64 ? Var::leaf(input) : Var(input));
 
+  require<ValueError>(std::any_of(inputs.begin(), inputs.end(),
+                                  [](const Tensor& x) { return x.dtype() == Dtype::f64 && x.size() > 0; }),
+                      "gradcheck", "nothing to check: no input is f64 and has elements");
+  require<ValueError>(options.cotangents >= 1 && options.directions >= 1, "gradcheck", options.cotangents,
+                      " cotangents and ", options.directions, " directions; needs at least 1 of each");
   // One graph per cotangent: backward uses a graph up.
   std::vector<std::vector<double>> cotangents;
   std::vector<Gradients> gradients;
@@ -99,6 +104,7 @@ GradcheckResult gradcheck(const Function& f, const std::vector<Tensor>& inputs, 
     const Var output = f(variables);
     require<DtypeError>(output.dtype() == Dtype::f64, "gradcheck", "the function must return f64, returned ",
                         output.dtype());
+    require(output.size() > 0, "gradcheck", "nothing to check: the function returned ", output.shape());
     cotangents.push_back(random_vector(output.size(), random));
     // An output without history is a function whose gradients are all claimed to be zero.
     gradients.push_back(output.needs_gradient()

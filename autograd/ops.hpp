@@ -21,12 +21,12 @@ inline Var operator+(const Var& a, const Var& b) { return add(a, b); }
 inline Var operator-(const Var& a, const Var& b) { return sub(a, b); }
 inline Var operator*(const Var& a, const Var& b) { return mul(a, b); }
 inline Var operator/(const Var& a, const Var& b) { return div(a, b); }
-Var operator+(const Var& a, double b);  // the number takes the dtype of the Var
+Var operator+(const Var& a, double b);  // the number takes the dtype of the Var: DtypeError unless f32 or f64
 Var operator*(const Var& a, double b);
+Var operator/(const Var& a, double b);
 inline Var operator+(double a, const Var& b) { return b + a; }
 inline Var operator*(double a, const Var& b) { return b * a; }
 inline Var operator-(const Var& a, double b) { return a + -b; }
-inline Var operator/(const Var& a, double b) { return a * (1 / b); }
 
 // unary: element-wise
 Var neg(const Var& x);

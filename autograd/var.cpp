@@ -1,6 +1,7 @@
 // Recording of ops and the reverse pass over what was recorded.
 #include "autograd/var.hpp"
 
+#include <atomic>
 #include <queue>
 #include <utility>
 
@@ -11,7 +12,7 @@ namespace phasor {
 namespace {
 
 thread_local int no_gradient_depth = 0;
-thread_local uint64_t nodes_created = 0;
+std::atomic<uint64_t> nodes_created = 0;  // one order for all threads: parents are always older
 
 }  // namespace
 
@@ -141,7 +142,8 @@ Gradients backward(const Var& output, Tensor cotangent) {
     auto arrived = arriving.extract(node.get());
     Tensor dy = std::move(arrived.mapped().sum);
     if (node->leaf_value.defined()) {
-      gradients.of_leaf_.emplace(node, std::move(dy));
+      const bool first_arrival = gradients.of_leaf_.emplace(node, std::move(dy)).second;
+      require<GradientError>(first_arrival, "backward", "a leaf is younger than what was computed from it");
       continue;
     }
     require<GradientError>(static_cast<bool>(node->rule), "backward", "the graph of '", node->op,

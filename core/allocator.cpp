@@ -104,8 +104,8 @@ std::shared_ptr<std::byte> allocate(size_t bytes) {
         release_blocks(p);  // the pool may hold what is missing, in blocks of other sizes
         block = system_block(size);
       }
-      require<ResourceError>(block != nullptr, "allocate", "no memory for ", bytes,
-                             " bytes; in use: ", p.counts.bytes_in_use, " bytes; lower train.batch or train.length");
+      require<MemoryError>(block != nullptr, "allocate", "no memory for ", bytes,
+                           " bytes; in use: ", p.counts.bytes_in_use, " bytes");
       ++p.counts.system_allocations;
     }
     p.counts.bytes_in_use += static_cast<int64_t>(size);

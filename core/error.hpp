@@ -14,36 +14,50 @@ namespace phasor {
 struct Error : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
+// Extents or axes that do not fit.
 struct ShapeError : Error {
   using Error::Error;
-};  // extents or axes that do not fit
+};
+// An element type an op does not take.
 struct DtypeError : Error {
   using Error::Error;
-};  // an element type an op does not take
+};
+// Operands on different devices, or a device that is not there.
 struct DeviceError : Error {
   using Error::Error;
-};  // operands on different devices, or a device that is not there
+};
+// A value outside its range (token id, axis, temperature, ...).
 struct ValueError : Error {
   using Error::Error;
-};  // a value outside its range (token id, axis, temperature, ...)
+};
+// A derivative rule that breaks its contract, or a graph used twice.
 struct GradientError : Error {
   using Error::Error;
-};  // a derivative rule that breaks its contract, or a graph used twice
+};
+// Unknown or impossible settings and command lines.
 struct UsageError : Error {
   using Error::Error;
-};  // unknown or impossible settings and command lines
+};
+// An input file that cannot be used.
 struct FileError : Error {
   using Error::Error;
-};  // an input file that cannot be used
+};
+// NaN or infinity where a number is needed.
 struct NumericError : Error {
   using Error::Error;
-};  // NaN or infinity where a number is needed
+};
+// Memory, disk, permissions.
 struct ResourceError : Error {
   using Error::Error;
-};  // memory, disk, permissions
+};
+// No block for a tensor.
+struct MemoryError : ResourceError {
+  using ResourceError::ResourceError;
+};
+// Another run holds the folder.
 struct BusyError : Error {
   using Error::Error;
-};  // another run holds the folder
+};
 
 // The op's name and the line of the check. Built from the name at the call, so that it keeps the caller's line.
 struct At {

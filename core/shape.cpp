@@ -14,13 +14,11 @@ Shape::Shape(std::span<const int64_t> extents) : rank_(static_cast<int>(extents.
   bool overflow = false;
   for (const int64_t extent : extents) {
     require(extent >= 0, "shape", "negative extent: ", *this);
-    overflow = __builtin_mul_overflow(size_, extent, &size_) || overflow;
+    overflow = __builtin_mul_overflow(size_, std::max<int64_t>(extent, 1), &size_) || overflow;
   }
-  // A zero extent makes the product 0 whatever the others are.
-  if (std::find(extents.begin(), extents.end(), 0) != extents.end())
-    size_ = 0;
-  else
-    require(!overflow, "shape", "more elements than 63 bits can count: ", *this);
+  // Extents of 0 count as 1 here: the strides of an empty shape must fit too.
+  require(!overflow, "shape", "more elements than 63 bits can count: ", *this);
+  if (std::find(extents.begin(), extents.end(), 0) != extents.end()) size_ = 0;
 }
 
 Shape Shape::with(int axis, int64_t extent) const {

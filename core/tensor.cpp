@@ -71,6 +71,10 @@ Tensor Tensor::view_as(const Shape& shape, const Strides& strides, int64_t offse
   return t;
 }
 
+bool Tensor::is_same_view(const Tensor& other) const {
+  return shares_storage(other) && offset_ == other.offset_ && shape_ == other.shape_ && strides_ == other.strides_;
+}
+
 bool Tensor::is_contiguous() const {
   int64_t step = 1;
   for (int axis = rank() - 1; axis >= 0; --axis) {

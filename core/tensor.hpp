@@ -56,6 +56,7 @@ class Tensor {
   int64_t stride(int axis) const { return strides_[axis < 0 ? axis + rank() : axis]; }
   bool is_contiguous() const;  // row-major without gaps
   bool shares_storage(const Tensor& other) const { return storage_ && storage_ == other.storage_; }
+  bool is_same_view(const Tensor& other) const;  // the same elements in the same order, by address
 
   // Views. Errors: ShapeError naming the function.
   Tensor transpose(int axis_a, int axis_b) const;

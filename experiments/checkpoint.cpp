@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <map>
 
 #include "nn/safetensors.hpp"
 
@@ -48,13 +49,11 @@ void save_checkpoint(const fs::path& folder, const Settings& settings, const Par
   write_safetensors(folder / (prefix + digits + suffix), file);
 }
 
-void prune_checkpoints(const fs::path& folder, int64_t every, int64_t keep) {
-  std::vector<CheckpointPlace> found = checkpoints(folder);
-  if (found.empty()) return;
-  const int64_t newest = found.back().step;
+void prune_checkpoints(const fs::path& folder, int64_t newest, int64_t every, int64_t keep) {
+  const std::vector<CheckpointPlace> found = checkpoints(folder);
   int64_t kept = 0;
   for (auto place = found.rbegin(); place != found.rend(); ++place) {
-    const bool planned = place->step == newest || place->step % every == 0;
+    const bool planned = place->step == newest || (place->step < newest && place->step % every == 0);
     std::error_code ignored;  // a checkpoint too many is no reason to stop a run
     if (planned && kept < keep)
       ++kept;
@@ -66,8 +65,10 @@ void prune_checkpoints(const fs::path& folder, int64_t every, int64_t keep) {
 static int64_t integer_metadata(const fs::path& path, const TensorFile& file, const char* key) {
   const auto found = file.metadata.find(key);
   int64_t value = -1;
-  if (found != file.metadata.end())
-    std::from_chars(found->second.data(), found->second.data() + found->second.size(), value);
+  if (found != file.metadata.end()) {
+    const char* const end = found->second.data() + found->second.size();
+    if (std::from_chars(found->second.data(), end, value).ptr != end) value = -1;
+  }
   require<FileError>(value >= 0, "checkpoint", path, ": its metadata lacks '", key,
                      "'; it is not a checkpoint of a run");
   return value;
@@ -77,10 +78,10 @@ RunPosition load_checkpoint(const fs::path& path, const ParameterList& parameter
   const TensorFile file = read_safetensors(path);
   const int64_t steps = integer_metadata(path, file, "step"),
                 metrics_bytes = integer_metadata(path, file, "metrics_bytes");
+  std::map<std::string, Tensor> tensors(file.tensors.begin(), file.tensors.end());
   const auto find = [&](const std::string& name, const Tensor& like) {
-    const auto at =
-        std::find_if(file.tensors.begin(), file.tensors.end(), [&](const auto& t) { return t.first == name; });
-    require<FileError>(at != file.tensors.end(), "checkpoint", path, ": no tensor '", name,
+    const auto at = tensors.find(name);
+    require<FileError>(at != tensors.end(), "checkpoint", path, ": no tensor '", name,
                        "'; the file is of another model");
     require<FileError>(at->second.shape() == like.shape() && at->second.dtype() == like.dtype(), "checkpoint", path,
                        ": '", name, "' is ", at->second.dtype(), at->second.shape(), " in the file, ", like.dtype(),

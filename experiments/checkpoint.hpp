@@ -1,7 +1,8 @@
 // Checkpoints of a training run: one safetensors file holds everything that the next step depends on.
 //
 //   parameters     NAME                       optimizer   adamw.first.NAME, adamw.second.NAME
-//   metadata       step, seed, metrics_bytes, corpus_sha256, settings (the whole settings.toml)
+//   metadata       step, seed, metrics_bytes, corpus_sha256, settings (the whole settings.toml, for who finds the file
+//   alone)
 // Randomness needs no state beyond seed and step: every draw is a function of them, and so is the data position.
 #pragma once
 
@@ -33,9 +34,10 @@ struct RunPosition {
 void save_checkpoint(const std::filesystem::path& folder, const Settings& settings, const ParameterList& parameters,
                      const AdamW& optimizer, const RunPosition& position);
 
-// Removes what the run would not have left had it never been interrupted: all but the newest `keep` checkpoints, and
-// those at a step that is neither a multiple of `every` nor the newest.
-void prune_checkpoints(const std::filesystem::path& folder, int64_t every, int64_t keep);
+// Removes what the run would not have left had it never been interrupted, now that the checkpoint of step `newest` is
+// written: later ones (damaged, or the run would have begun there), all but the newest `keep`, and those at a step that
+// is neither a multiple of `every` nor the newest.
+void prune_checkpoints(const std::filesystem::path& folder, int64_t newest, int64_t every, int64_t keep);
 
 // Loads parameters and, if given, optimizer state into what exists; returns the position. FileError naming the file
 // and the first thing that does not fit: a parameter missing, extra, or of another shape or dtype.

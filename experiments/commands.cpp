@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <cstdio>
 #include <thread>
 
 #include "core/nearest_name.hpp"
@@ -35,17 +36,31 @@ void check_before_work(const Settings& settings, const std::vector<std::string>&
     evaluation_windows(text.held_out, length, settings.eval.bytes);
 }
 
+std::string list_of(const std::vector<std::string>& names) {
+  std::string list;
+  for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
+  return list;
+}
+
 void show(const RunFolder& folder) {
   const std::vector<std::byte> text = read_file(folder.file("results.txt"));
-  fmt::print("{}", std::string_view(reinterpret_cast<const char*>(text.data()), text.size()));
-  fmt::print("\n{}\n", folder.file("report.html").string());
+  print_checked(std::string(reinterpret_cast<const char*>(text.data()), text.size()) + "\n" +
+                folder.file("report.html").string() + "\n");
 }
 
 }  // namespace
 
+void print_checked(const std::string& text) {
+  if (std::fputs(text.c_str(), stdout) < 0 || std::fflush(stdout) != 0)
+    throw ResourceError("standard output cannot be written");
+}
+
 int run_command(const std::string& name, const SettingsChanges& changes, const RunOptions& options) {
   const Experiment& experiment = question_named(name);
   const Settings settings = apply(experiment.defaults, changes);
+  require<UsageError>(settings.encoding.name == experiment.defaults.encoding.name, "run", name,
+                      " trains encodings of its own (", list_of(experiment.encodings), "); encoding.name = '",
+                      settings.encoding.name, "' would change nothing; use phasor train for one encoding");
   experiment.check(settings);
   check_before_work(settings, experiment.encodings);
   const fs::path path = options.out.empty() ? default_run_path(name, settings) : options.out;
@@ -64,6 +79,8 @@ int run_command(const std::string& name, const SettingsChanges& changes, const R
 }
 
 int train_command(const Settings& settings, const RunOptions& options) {
+  require<UsageError>(settings.run.seeds == 1, "train", "trains one model; run.seeds = ", settings.run.seeds,
+                      " is for phasor run; choose one with --seed");
   check_before_work(settings, {settings.encoding.name});
   const fs::path path = options.out.empty() ? default_run_path("train", settings) : options.out;
   const RunFolder folder(path, settings, options.resume);
@@ -84,7 +101,7 @@ int eval_command(const fs::path& run, const SettingsChanges& changes, const RunO
   with_threads(thread_count(options), [&] {
     const Transformer model = load_model(run, settings);
     const Measured measured = evaluate_model(model, settings, options.quiet);
-    fmt::print("{}", answer_text(comparison_answer("Evaluation of " + run.string(), "", {measured}, settings)));
+    print_checked(answer_text(comparison_answer("Evaluation of " + run.string(), "", {measured}, settings)));
   });
   return 0;
 }
@@ -95,7 +112,7 @@ int bench_step_command(const SettingsChanges& changes, const fs::path& json, con
   encoding_named(settings.encoding.name).make(model_shape(settings).attention(), learned);
   with_threads(thread_count(options), [&] {
     const StepBench result = bench_step(settings, thread_count(options));
-    fmt::print("{}", to_text(result, settings));
+    print_checked(to_text(result, settings));
     if (!json.empty()) write_file_atomically(json, to_json(result));
   });
   return 0;

@@ -18,6 +18,9 @@ struct RunOptions {
   bool quiet = false;
 };
 
+// To standard output, all of it; ResourceError if it cannot be written: a full disk behind `phasor list > FILE`.
+void print_checked(const std::string& text);
+
 // phasor run QUESTION: the question's defaults, then the changes. A finished run is shown, not repeated.
 int run_command(const std::string& question, const SettingsChanges& changes, const RunOptions& options);
 

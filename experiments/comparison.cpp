@@ -17,6 +17,8 @@
 namespace phasor {
 namespace {
 
+constexpr double smoothing_reach = 0.08;
+
 std::string results_csv(const std::vector<Measured>& measured) {
   Csv csv({"encoding", "seed", "length", "windows", "loss", "perplexity", "bits_per_byte"});
   for (const Measured& m : measured)
@@ -105,7 +107,7 @@ Chart position_chart(const std::vector<Measured>& measured, int64_t train_length
     for (size_t position = 0; position < measured[0].at[longest].loss_by_position.size(); ++position)
       losses.push_back(mean_over_seeds(measured, encoding, longest,
                                        [&](const Evaluation& e) { return e.loss_by_position[position]; }));
-    Series series{.name = encoding, .x = {}, .y = smoothed_by_position(losses)};
+    Series series{.name = encoding, .x = {}, .y = smoothed_by_position(losses, smoothing_reach)};
     for (size_t position = 0; position < losses.size(); ++position)
       series.x.push_back(static_cast<double>(position + 1));
     chart.series.push_back(series);
@@ -163,7 +165,9 @@ std::vector<Measured> compare(const QuestionRun& job) {
 Answer comparison_answer(const std::string& title, const std::string& verdict, const std::vector<Measured>& measured,
                          const Settings& s) {
   const int64_t length = s.train.length;
-  const std::string seeds = s.run.seeds > 1 ? fmt::format(" (means over {} seeds)", s.run.seeds) : "";
+  const auto runs = std::count_if(measured.begin(), measured.end(),
+                                  [&](const Measured& m) { return m.encoding == measured[0].encoding; });
+  const std::string seeds = runs > 1 ? fmt::format(" (means over {} seeds)", runs) : "";
   Answer answer;
   answer.report.title = title;
   answer.report.verdict = verdict;
@@ -171,21 +175,24 @@ Answer comparison_answer(const std::string& title, const std::string& verdict, c
       {.heading = "Held-out text by length",
        .text = fmt::format(
            "The models were trained on windows of L = {} tokens of {} ({} steps of {} windows; width {}, {} layers, {} "
-           "heads, SwiGLU {}) and read the same {} held-out bytes at every length.{}",
+           "heads, SwiGLU {}). At every length they read whole windows from the start of the same held-out text, {} "
+           "bytes "
+           "at most.{}",
            length, s.corpus, s.train.steps, s.train.batch, s.model.width, s.model.layers, s.model.heads, s.model.hidden,
-           measured[0].at.front().windows * measured[0].at.front().length, seeds),
+           s.eval.bytes, seeds),
        .tables = {length_table(measured, length, "Perplexity per byte" + seeds, 3, &Evaluation::perplexity),
                   length_table(measured, length, "Bits per byte" + seeds, 3, &Evaluation::bits_per_byte)},
        .charts = {perplexity_chart(measured, length)},
        .listing = {}});
-  answer.report.sections.push_back({.heading = "Where in the window the loss is",
-                                    .text =
-                                        "An average over a window hides where it fails. Each point is the mean over "
-                                        "all windows, smoothed over neighbouring "
-                                        "positions (5 % to either side); loss_by_position.csv has the plain numbers.",
-                                    .tables = {},
-                                    .charts = {position_chart(measured, length)},
-                                    .listing = {}});
+  answer.report.sections.push_back(
+      {.heading = "Where in the window the loss is",
+       .text =
+           fmt::format("An average over a window hides where it fails. Each point is the mean over all windows, "
+                       "smoothed over the positions within {:.0f} % of it; loss_by_position.csv has the plain numbers.",
+                       smoothing_reach * 100),
+       .tables = {},
+       .charts = {position_chart(measured, length)},
+       .listing = {}});
   answer.report.sections.push_back(
       {.heading = "Settings", .text = "", .tables = {}, .charts = {}, .listing = to_toml(s)});
   answer.results_csv = results_csv(measured);

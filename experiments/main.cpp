@@ -55,28 +55,22 @@ std::string corpus_list() {
 
 std::string setting_list() { return "Settings (--set KEY=VALUE, or a TOML file with --config):\n" + settings_help(); }
 
-// Writes all of it or throws: a full disk behind `phasor list > FILE` is an error, too.
-void print(const std::string& text) {
-  if (std::fputs(text.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
-    throw ResourceError("standard output cannot be written");
-  }
-}
-
 int list_command(const CLI::App& program, const std::string& list) {
   if (list == "encodings") {
-    print(encoding_list());
+    print_checked(encoding_list());
   } else if (list == "questions") {
-    print(question_list());
+    print_checked(question_list());
   } else if (list == "corpora") {
-    print(corpus_list());
+    print_checked(corpus_list());
   } else if (list == "settings") {
-    print(setting_list());
+    print_checked(setting_list());
   } else if (list.empty()) {
     std::string text = "Subcommands (phasor NAME --help):\n";
     for (const CLI::App* command : program.get_subcommands(nullptr)) {
       text += list_line(command->get_name(), command->get_description());
     }
-    print(text + "\n" + question_list() + "\n" + encoding_list() + "\n" + corpus_list() + "\n" + setting_list());
+    print_checked(text + "\n" + question_list() + "\n" + encoding_list() + "\n" + corpus_list() + "\n" +
+                  setting_list());
   } else {
     throw UsageError("list: " + unknown_name("list", list, {"encodings", "questions", "corpora", "settings"}));
   }
@@ -99,7 +93,7 @@ void add_seed_and_config(CLI::App& command, Arguments& arguments) {
 }
 
 void add_threads(CLI::App& command, Arguments& arguments) {
-  constexpr int most_threads = 1024;
+  constexpr int most_threads = 256;
   command.add_option("--threads", arguments.options.threads, "the results do not depend on it; default: all cores")
       ->type_name("N")
       ->check(CLI::Range(1, most_threads));
@@ -167,7 +161,7 @@ int dispatch(int argc, char** argv) {
   try {
     program.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
-    print(program.help());
+    print_checked(program.help());
     return 0;
   } catch (const CLI::ParseError& error) {
     const std::string command = argv[1][0] == '-' ? "" : std::string(argv[1]) + " ";
@@ -221,6 +215,9 @@ int checked_main(int argc, char** argv) {
     return report(3, error.what());
   } catch (const NumericError& error) {
     return report(4, error.what());
+  } catch (const MemoryError& error) {
+    return report(
+        5, error.what() + std::string("; lower train.batch, train.length or the model, or raise train.accumulate"));
   } catch (const ResourceError& error) {
     return report(5, error.what());
   } catch (const BusyError& error) {

@@ -271,7 +271,10 @@ Settings apply(Settings settings, const SettingsChanges& changes) {
 // ---- between settings
 
 std::vector<int64_t> evaluation_lengths(const Settings& settings) {
-  if (!settings.eval.lengths.empty()) return settings.eval.lengths;
+  if (!settings.eval.lengths.empty()) {
+    const std::set<int64_t> ascending(settings.eval.lengths.begin(), settings.eval.lengths.end());
+    return {ascending.begin(), ascending.end()};
+  }
   const int64_t length = settings.train.length;
   return {length / 2, length, 2 * length, 4 * length, 8 * length};
 }
@@ -292,6 +295,9 @@ static void require_divides(const char* name, int64_t divisor, const char* whole
 void validate(const Settings& settings) {
   const ModelSettings& model = settings.model;
   const TrainSettings& train = settings.train;
+  require_setting(train.seed <= std::numeric_limits<int64_t>::max() - settings.run.seeds,
+                  "train.seed + run.seeds is too large: ", text_of(train.seed), " + ", text_of(settings.run.seeds),
+                  "; needs a sum below 2^63");
   require_divides("model.heads", model.heads, "model.width", model.width);
   require_setting(model.width / model.heads % 2 == 0, "model.width / model.heads must be even: ", text_of(model.width),
                   " / ", text_of(model.heads), " = ", text_of(model.width / model.heads),

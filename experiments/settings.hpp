@@ -144,7 +144,7 @@ void validate(const Settings& settings);                         // what holds b
 std::string to_toml(const Settings& settings);  // the same bytes for the same settings; reading it gives them back
 std::string settings_help();                    // a line for every key, within 80 columns
 
-// eval.lengths, or L/2, L, 2L, 4L, 8L.
+// eval.lengths, ascending and each once, or L/2, L, 2L, 4L, 8L.
 std::vector<int64_t> evaluation_lengths(const Settings& settings);
 
 }  // namespace phasor

@@ -117,11 +117,11 @@ Transformer train(const Settings& settings, const Corpus& corpus, const RunFolde
   require_room(folder.path(), model.parameters(), settings.checkpoint.keep);
 
   AppendFile metrics(folder.file("metrics.jsonl"), position ? position->metrics_bytes : 0);
-  AppendFile timing(folder.file("timing.jsonl"));
+  AppendFile timing(folder.file("timing.jsonl"), whole_line_bytes(folder.file("timing.jsonl")));
   const auto save = [&] {
     metrics.sync();
     save_checkpoint(folder.path(), settings, model.parameters(), optimizer, {metrics.bytes(), corpus.sha256});
-    prune_checkpoints(folder.path(), settings.checkpoint.every, settings.checkpoint.keep);
+    prune_checkpoints(folder.path(), optimizer.steps, settings.checkpoint.every, settings.checkpoint.keep);
   };
 
   const std::span<const uint8_t> text = split(corpus).train;

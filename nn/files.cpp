@@ -165,6 +165,14 @@ std::string sha256_hex(std::span<const std::byte> bytes) {
 
 std::string sha256_hex(std::string_view text) { return sha256_hex(std::as_bytes(std::span(text))); }
 
+int64_t whole_line_bytes(const std::filesystem::path& path) {
+  std::error_code error;
+  if (!std::filesystem::exists(path, error)) return 0;
+  const std::vector<std::byte> bytes = read_file(path);
+  const auto last = std::find(bytes.rbegin(), bytes.rend(), std::byte{'\n'});
+  return bytes.rend() - last;
+}
+
 AppendFile::AppendFile(const std::filesystem::path& path, int64_t keep_bytes) : path_(path), bytes_(keep_bytes) {
   const int flags = O_RDWR | O_APPEND | O_CLOEXEC | (keep_bytes == 0 ? O_CREAT : 0);
   Descriptor descriptor(call("open", [&] { return ::open(path.c_str(), flags, 0666); }));

@@ -33,6 +33,9 @@ std::string sha256_hex(std::string_view text);
 
 // A text file that grows by whole lines, such as metrics.jsonl. A line is handed to the system at once, so it survives
 // the death of the process; sync() makes it survive a power cut.
+// Bytes of the whole lines of a text file: where to go on after a torn last line. 0 if there is no file.
+int64_t whole_line_bytes(const std::filesystem::path& path);
+
 class AppendFile {
  public:
   // Opens or creates `path` and cuts it to its first `keep_bytes`: 0 starts anew; a resumed run passes the bytes() of

@@ -45,13 +45,22 @@ void AdamW::step(const ParameterList& parameters, const GradientList& gradients,
   const std::vector<Parameter>& all = parameters.all();
   require(gradients.size() == all.size() && first.size() == all.size(), "adamw", gradients.size(), " gradients and ",
           first.size(), " states for ", all.size(), " parameters");
+  // Everything is checked before anything moves: a refused step leaves weights and state as they were.
+  for (size_t i = 0; i < all.size(); ++i) {
+    const char* const name = all[i].name.c_str();
+    const Tensor& w = all[i].var.value();
+    require(w.is_contiguous(), "adamw", name, " ", w.shape(),
+            " has gaps or another order of axes; it must be row-major");
+    for (const Tensor& other : {gradients[i], first[i], second[i]}) {
+      require_same_shape("adamw", name, w, "its gradient or state", other);
+      require_same_dtype("adamw", name, w, "its gradient or state", other);
+    }
+  }
   ++steps;
   const double correction1 = 1 - std::pow(options.beta1, static_cast<double>(steps));
   const double correction2 = 1 - std::pow(options.beta2, static_cast<double>(steps));
   for (size_t i = 0; i < all.size(); ++i) {
     const Tensor w = all[i].var.value(), g = gradients[i].contiguous();
-    require_same_shape("adamw", all[i].name.c_str(), w, "its gradient", g);
-    require_same_dtype("adamw", all[i].name.c_str(), w, "its gradient", g);
     const double decay = all[i].decay == Decay::yes ? options.weight_decay : 0;
     with_float("adamw", w.dtype(), [&]<class T>() {
       using namespace simd;

@@ -5,9 +5,9 @@
 
 namespace phasor {
 
-Var ParameterList::add(const std::string& name, Tensor initial, Decay decay) {
+Var ParameterList::add(const std::string& name, const Tensor& initial, Decay decay) {
   for (const Parameter& p : all_) require<UsageError>(p.name != name, "parameters", "the name '", name, "' is taken");
-  all_.push_back({name, Var::leaf(std::move(initial)), decay});
+  all_.push_back({name, Var::leaf(initial.clone()), decay});
   return all_.back().var;
 }
 

@@ -19,8 +19,8 @@ struct Parameter {
 
 class ParameterList {
  public:
-  // A new leaf. UsageError if the name is taken.
-  Var add(const std::string& name, Tensor initial, Decay decay);
+  // A new leaf with a row-major copy of `initial`. UsageError if the name is taken.
+  Var add(const std::string& name, const Tensor& initial, Decay decay);
   // Adds the other list's parameters under `prefix`.
   void append(const std::string& prefix, const ParameterList& other);
 

@@ -43,7 +43,14 @@ Var div(const Var& a, const Var& b) {
   });
 }
 
-Var operator+(const Var& a, double b) { return add(a, Tensor::scalar(b, a.dtype())); }
-Var operator*(const Var& a, double b) { return mul(a, Tensor::scalar(b, a.dtype())); }
+static Tensor number_like(const Var& a, double number) {
+  require<DtypeError>(is_float(a.dtype()), "binary", "a number with a fraction meets ", a.dtype(),
+                      "; cast to f32 or f64");
+  return Tensor::scalar(number, a.dtype());
+}
+
+Var operator+(const Var& a, double b) { return add(a, number_like(a, b)); }
+Var operator*(const Var& a, double b) { return mul(a, number_like(a, b)); }
+Var operator/(const Var& a, double b) { return div(a, number_like(a, b)); }
 
 }  // namespace phasor

@@ -182,6 +182,12 @@ AttentionGradients attention_backward(const Tensor& q, const Tensor& k, const Te
                                       const AttentionOptions& options, const AttentionResult& forward,
                                       const Tensor& dout) {
   require_attention_arguments("attention_backward", q, k, v, options);
+  require(
+      forward.out.shape() == q.shape().with(-1, v.extent(-1)) && forward.log_sum_exp.shape() == q.shape().without(-1),
+      "attention_backward", "forward is of other arguments: out ", forward.out.shape(), ", log_sum_exp ",
+      forward.log_sum_exp.shape(), ", q ", q.shape(), ", v ", v.shape());
+  require_same_dtype("attention_backward", "q", q, "out", forward.out);
+  require_same_dtype("attention_backward", "q", q, "log_sum_exp", forward.log_sum_exp);
   require_same_shape("attention_backward", "dout", dout, "out", forward.out);
   require_same_dtype("attention_backward", "dout", dout, "out", forward.out);
   const AttentionGradients gradients{gradient_like(q), gradient_like(k), gradient_like(v)};
@@ -191,7 +197,8 @@ AttentionGradients attention_backward(const Tensor& q, const Tensor& k, const Te
     return gradients;
   }
   with_float("attention_backward", q.dtype(), [&]<class T>() {
-    backward<T>(problem, with_rows(q), with_rows(k), with_rows(v), forward, with_rows(dout), gradients);
+    backward<T>(problem, with_rows(q), with_rows(k), with_rows(v),
+                {with_rows(forward.out), forward.log_sum_exp.contiguous()}, with_rows(dout), gradients);
   });
   return gradients;
 }

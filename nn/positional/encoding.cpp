@@ -14,7 +14,7 @@ PositionalEncoding PositionalEncoding::rotary(const Spectrum& spectrum) {
           [spectrum](const PositionalContext& c) {
             const Dtype dtype = c.q.dtype();
             const CosSin q = spectrum.table(c.q_positions, dtype);
-            const CosSin k = c.k_positions.shares_storage(c.q_positions) ? q : spectrum.table(c.k_positions, dtype);
+            const CosSin k = c.k_positions.is_same_view(c.q_positions) ? q : spectrum.table(c.k_positions, dtype);
             return RotaryTables{q.cos, q.sin, k.cos, k.sin};
           },
       .spectrum = spectrum,

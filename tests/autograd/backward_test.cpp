@@ -1,6 +1,8 @@
 // backward: order, sharing, misuse, what record() checks, and very long graphs.
 #include <doctest/doctest.h>
 
+#include <thread>
+
 #include <cmath>
 
 #include "autograd/ops.hpp"
@@ -210,4 +212,22 @@ TEST_SUITE("full") {
     }
     CHECK(memory_counts().bytes_in_use - before <= 256);
   }
+}
+
+TEST_CASE("backward: a leaf of one thread, a graph of another") {
+  const Var w = Var::leaf(Tensor::scalar(1, Dtype::f64));
+  double gradient = 0;
+  std::thread([&] {
+    const Var shared = w * 2.0;
+    gradient = backward(shared * shared + w * 5.0)[w].item<double>();
+  }).join();
+  CHECK(gradient == 13);  // d(4 w^2 + 5 w) at 1
+}
+
+TEST_CASE("a number with a fraction does not meet integers, and divides exactly") {
+  const Var integers = Tensor::of<int32_t>({2}, {10, 20});
+  CHECK_THROWS_AS(integers / 2.0, DtypeError);
+  CHECK_THROWS_AS(integers * 0.5, DtypeError);
+  CHECK_THROWS_AS(integers + 0.5, DtypeError);
+  CHECK((Var(Tensor::scalar(1e-310, Dtype::f64)) / 1e-310).value().item<double>() == 1);
 }

@@ -89,6 +89,23 @@ TEST_CASE("run hope refuses what it could not answer, before any work") {
   CHECK(refused({"eval.lengths=[16,32]"}).find("4 x train.length = 64") != std::string::npos);
   CHECK(refused({"train.length=6", "eval.lengths=[6,24]"}).find("nothing is left to rotate") != std::string::npos);
   CHECK(refused({"model.heads=5"}).find("heads") != std::string::npos);
+  CHECK(refused({"encoding.name=nope"}).find("trains encodings of its own (rope, hope)") != std::string::npos);
+  CHECK(refused({"train.seed=9223372036854775807"}).find("train.seed + run.seeds") != std::string::npos);
+}
+
+TEST_CASE("train: one model, so run.seeds is refused; eval.lengths are taken in ascending order, each once") {
+  const TemporaryFolder folder;
+  std::vector<std::string> train = small_hope(folder, {"eval.lengths=[64,16,64]"});
+  train.erase(train.begin(), train.begin() + 2);
+  train.insert(train.begin(), "train");
+  REQUIRE(run_phasor(train).exit_code == 0);
+  const std::string results = text_of(folder / "out/results.csv");
+  CHECK(lines_of(results) == 3);
+  CHECK(results.find("rope,1,16,") < results.find("rope,1,64,"));
+  train.insert(train.end(), {"--set", "run.seeds=2"});
+  const CommandResult refused = run_phasor(train);
+  CHECK(refused.exit_code == 2);
+  CHECK(refused.err.find("trains one model") != std::string::npos);
 }
 
 TEST_CASE("eval: the same numbers as the run, and other lengths") {

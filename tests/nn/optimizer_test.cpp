@@ -53,6 +53,27 @@ TEST_CASE("adamw: gradients that do not fit are refused") {
   CHECK_THROWS_AS(optimizer.step(parameters, {Tensor::zeros({2}, Dtype::f64)}, 0.1), DtypeError);
 }
 
+TEST_CASE("adamw: a list owns its values; what does not fit changes nothing") {
+  ParameterList parameters;
+  const Tensor mine = Tensor::of<double>({2, 3}, {1, 2, 3, 4, 5, 6}).transpose(0, 1);
+  parameters.add("w", mine, Decay::yes);
+  CHECK(parameters["w"].value().is_contiguous());
+  CHECK(!parameters["w"].value().shares_storage(mine));
+  AdamW optimizer(parameters, {});
+  const GradientList ones = {Tensor::full({3, 2}, 1, Dtype::f64)};
+
+  parameters["w"].assign(mine);  // not row-major
+  CHECK_THROWS_AS(optimizer.step(parameters, ones, 0.1), ShapeError);
+  parameters["w"].assign(mine.clone());
+  ParameterList other;
+  other.add("w", Tensor::zeros({2}, Dtype::f64), Decay::yes);
+  AdamW of_other(other, {});
+  CHECK_THROWS_AS(of_other.step(parameters, ones, 0.1), ShapeError);
+  CHECK(of_other.steps == 0);
+  CHECK(optimizer.steps == 0);
+  CHECK(parameters["w"].value().to_vector<double>() == mine.to_vector<double>());
+}
+
 TEST_CASE("global norm and clipping") {
   CHECK(global_norm({Tensor::of<double>({2}, {3, 0}), Tensor::of<double>({1, 1}, {4})}) ==
         doctest::Approx(5).epsilon(1e-15));

@@ -304,3 +304,11 @@ TEST_CASE("attention: memory grows with the length, not with its square") {
   CHECK(peak < score_bytes / 16);
   CHECK(peak < 3 * peak_of(length / 2));
 }
+
+TEST_CASE("attention: a forward of other arguments is refused by the backward") {
+  Random random{.seed = 1};
+  const Tensor small = random_tensor({1, 1, 4, 8}, random), large = random_tensor({1, 1, 40, 8}, random);
+  const AttentionResult forward = attention(small, small, small);
+  CHECK_THROWS_WITH_AS(attention_backward(large, large, large, {}, forward, large),
+                       doctest::Contains("forward is of other arguments"), ShapeError);
+}

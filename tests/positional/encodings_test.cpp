@@ -200,6 +200,21 @@ TEST_CASE("encodings: positions are an argument") {
   }
 }
 
+TEST_CASE("encodings: keys turn by their own positions when queries are fewer") {
+  ParameterList none;
+  const PositionalEncoding rope = encoding_named("rope").make(shape, none);
+  const auto [q, k] = sample(5, 10);
+  PositionalContext context;
+  context.q = q.slice(2, 4, 5);
+  context.k = k;
+  context.k_positions = consecutive_positions(5);
+  context.q_positions = context.k_positions.slice(1, 4, 5);  // decoding: the last token asks, all are looked at
+  const RotaryTables t = rope.rotation->tables(context);
+  CHECK(t.q_cos.shape() == Shape{1, 1, 1, 8});
+  CHECK(t.k_cos.shape() == Shape{1, 1, 5, 8});
+  CHECK(largest_difference(t.q_cos.value(), t.k_cos.value().slice(2, 4, 5)) == 0);
+}
+
 TEST_CASE("hope: components slower than the training length stop, equality stays") {
   const auto turning = [](int64_t head_dim, int64_t train_length, double base) {
     AttentionShape s = shape;
