@@ -29,7 +29,7 @@ struct EncodingSettings {
 };
 
 struct TrainSettings {
-  int64_t steps = 900;
+  int64_t steps = 1200;
   int64_t batch = 16;
   int64_t length = 128;
   int64_t accumulate = 1;

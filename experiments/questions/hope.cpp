@@ -16,7 +16,7 @@ static std::string verdict(const std::vector<Measured>& measured, int64_t train_
   const double at_length = perplexity("hope", 1) / perplexity("rope", 1);
   const double hope_grows = perplexity("hope", 4) / perplexity("hope", 1),
                rope_grows = perplexity("rope", 4) / perplexity("rope", 1);
-  // Bars set before the run; where they come from stands in the README.
+  // Bars set before the run; hope.md beside this file says where they come from.
   const bool free_inside = at_length <= 1.03, holds = hope_grows <= 1.4, breaks = rope_grows >= 2;
   return fmt::format(
       "{}: at L = {} HoPE's perplexity is {:.3f} times RoPE's (bar: at most 1.03), and at 4L it is {:.2f} times "
