@@ -74,8 +74,21 @@ static int64_t integer_metadata(const fs::path& path, const TensorFile& file, co
   return value;
 }
 
-RunPosition load_checkpoint(const fs::path& path, const ParameterList& parameters, AdamW* optimizer) {
+// Another run's checkpoint may have the same shapes: what it was made with is compared first.
+static void require_settings(const fs::path& path, const TensorFile& file, const Settings& settings) {
+  const auto text = file.metadata.find("settings");
+  require<FileError>(text != file.metadata.end(), "checkpoint", path,
+                     ": its metadata lacks 'settings'; it is not a checkpoint of a run");
+  Settings there;
+  read_toml(there, text->second, path.string());
+  const std::string keys = differing_keys(there, settings);
+  require<UsageError>(keys.empty(), "checkpoint", path, " is of a run with other settings: ", keys);
+}
+
+RunPosition load_checkpoint(const fs::path& path, const Settings& settings, const ParameterList& parameters,
+                            AdamW* optimizer) {
   const TensorFile file = read_safetensors(path);
+  require_settings(path, file, settings);
   const int64_t steps = integer_metadata(path, file, "step"),
                 metrics_bytes = integer_metadata(path, file, "metrics_bytes");
   std::map<std::string, Tensor> tensors(file.tensors.begin(), file.tensors.end());
@@ -104,7 +117,7 @@ RunPosition load_checkpoint(const fs::path& path, const ParameterList& parameter
     optimizer->second = std::move(second);
     optimizer->steps = steps;
   }
-  return {metrics_bytes, file.metadata.contains("corpus_sha256") ? file.metadata.at("corpus_sha256") : ""};
+  return {metrics_bytes, file.metadata.contains("corpus_sha256") ? file.metadata.at("corpus_sha256") : "", steps};
 }
 
 }  // namespace phasor

@@ -28,6 +28,7 @@ std::vector<CheckpointPlace> checkpoints(const std::filesystem::path& folder);
 struct RunPosition {
   int64_t metrics_bytes = 0;  // of metrics.jsonl when the checkpoint was made
   std::string corpus_sha256;
+  int64_t step = 0;
 };
 
 // Written whole or not at all; optimizer.steps is the step.
@@ -39,8 +40,10 @@ void save_checkpoint(const std::filesystem::path& folder, const Settings& settin
 // is neither a multiple of `every` nor the newest.
 void prune_checkpoints(const std::filesystem::path& folder, int64_t newest, int64_t every, int64_t keep);
 
-// Loads parameters and, if given, optimizer state into what exists; returns the position. FileError naming the file
-// and the first thing that does not fit: a parameter missing, extra, or of another shape or dtype.
-RunPosition load_checkpoint(const std::filesystem::path& path, const ParameterList& parameters, AdamW* optimizer);
+// Loads parameters and, if given, optimizer state into what exists; returns the position. UsageError naming the keys
+// that differ if the checkpoint is of a run with other settings. FileError naming the file and the first thing that
+// does not fit: damage, a parameter missing, extra, or of another shape or dtype.
+RunPosition load_checkpoint(const std::filesystem::path& path, const Settings& settings,
+                            const ParameterList& parameters, AdamW* optimizer);
 
 }  // namespace phasor

@@ -2,6 +2,7 @@
 #include "experiments/commands.hpp"
 
 #include <fmt/format.h>
+#include <sys/resource.h>
 
 #include <cstdio>
 #include <thread>
@@ -24,16 +25,29 @@ int thread_count(const RunOptions& options) {
 }
 
 // Everything that can be checked without work: the encodings, the shape of the model, the corpus and its windows.
-void check_before_work(const Settings& settings, const std::vector<std::string>& encodings) {
+Corpus corpus_after_checks(const Settings& settings, const std::vector<std::string>& encodings) {
   for (const std::string& encoding : encodings) {
     ParameterList learned;
     encoding_named(encoding).make(model_shape(settings).attention(), learned);
   }
-  const Corpus corpus = load_corpus(settings.corpus);
-  const Split text = split(corpus);
-  training_batch(text.train, 1, settings.train.length, 0, 0);
-  for (const int64_t length : evaluation_lengths(settings))
-    evaluation_windows(text.held_out, length, settings.eval.bytes);
+  Corpus corpus = load_corpus(settings.corpus);
+  const int64_t longest = evaluation_lengths(settings).back(), bytes = static_cast<int64_t>(corpus.bytes.size());
+  const int64_t needed = std::max(20 * longest, 2 * settings.train.length);
+  require<FileError>(bytes >= needed, "corpus", settings.corpus, " has ", bytes, " bytes; needs at least ", needed,
+                     ": the last 5 % are held out and must fill a window of ", longest,
+                     " (eval.lengths), the rest one of ", settings.train.length, " (train.length)");
+  return corpus;
+}
+
+// A product of OpenBLAS takes 128 MiB of address space on each thread, and waits forever where there is none.
+void require_address_space(int threads) {
+  rlimit limit = {};
+  constexpr uint64_t for_each_thread = uint64_t{128} << 20, for_the_rest = uint64_t{512} << 20;
+  const uint64_t needed = for_the_rest + for_each_thread * (static_cast<uint64_t>(threads) + 1);
+  if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
+    require<ResourceError>(limit.rlim_cur >= needed, "memory", "the limit of this shell is ", limit.rlim_cur >> 20,
+                           " MiB of address space; ", threads, " threads need at least ", needed >> 20,
+                           " MiB (ulimit -v), or take fewer with --threads");
 }
 
 std::string list_of(const std::vector<std::string>& names) {
@@ -57,16 +71,22 @@ void print_checked(const std::string& text) {
 
 int run_command(const std::string& name, const SettingsChanges& changes, const RunOptions& options) {
   const Experiment& experiment = question_named(name);
-  const Settings settings = apply(experiment.defaults, changes);
+  Settings settings = apply(experiment.defaults, changes);
+  require<UsageError>(settings.run.question == "none" || settings.run.question == name, "run",
+                      "these settings are of phasor run ", settings.run.question, "; run.question must be none or ",
+                      name);
+  settings.run.question = name;
   require<UsageError>(settings.encoding.name == experiment.defaults.encoding.name, "run", name,
                       " trains encodings of its own (", list_of(experiment.encodings), "); encoding.name = '",
                       settings.encoding.name, "' would change nothing; use phasor train for one encoding");
   experiment.check(settings);
-  check_before_work(settings, experiment.encodings);
+  const Corpus corpus = corpus_after_checks(settings, experiment.encodings);
+  require_address_space(thread_count(options));
   const fs::path path = options.out.empty() ? default_run_path(name, settings) : options.out;
   const QuestionRun job{.name = name,
                         .settings = settings,
                         .encodings = experiment.encodings,
+                        .corpus = corpus,
                         .folder = RunFolder(path, settings, options.resume),
                         .quiet = options.quiet};
   if (!job.folder.finished()) {
@@ -81,13 +101,16 @@ int run_command(const std::string& name, const SettingsChanges& changes, const R
 int train_command(const Settings& settings, const RunOptions& options) {
   require<UsageError>(settings.run.seeds == 1, "train", "trains one model; run.seeds = ", settings.run.seeds,
                       " is for phasor run; choose one with --seed");
-  check_before_work(settings, {settings.encoding.name});
+  require<UsageError>(settings.run.question == "none", "train", "these settings are of phasor run ",
+                      settings.run.question, "; run.question must be none");
+  const Corpus corpus = corpus_after_checks(settings, {settings.encoding.name});
+  require_address_space(thread_count(options));
   const fs::path path = options.out.empty() ? default_run_path("train", settings) : options.out;
   const RunFolder folder(path, settings, options.resume);
   if (!folder.finished()) {
     remember_signals();
     write_file_atomically(folder.file("machine.json"), machine_json(thread_count(options)));
-    with_threads(thread_count(options), [&] { train_and_evaluate(settings, folder, options.quiet); });
+    with_threads(thread_count(options), [&] { train_and_evaluate(settings, corpus, folder, options.quiet); });
   }
   show(folder);
   return 0;
@@ -95,19 +118,35 @@ int train_command(const Settings& settings, const RunOptions& options) {
 
 int eval_command(const fs::path& run, const SettingsChanges& changes, const RunOptions& options) {
   const Settings trained = settings_of_run(run);
+  require<UsageError>(trained.run.question == "none", "eval", run, " answers ", trained.run.question,
+                      " with several models; evaluate one of them, such as ",
+                      run / (trained.encoding.name + "-seed" + std::to_string(trained.train.seed)));
   const Settings settings = apply(trained, changes);
-  check_before_work(settings, {settings.encoding.name});
+  Settings same = settings;
+  same.eval = trained.eval;
+  same.corpus = trained.corpus;
+  const std::string keys = differing_keys(trained, same);
+  require<UsageError>(keys.empty(), "eval", "the model was trained with other settings: ", keys,
+                      "; only corpus and eval.* may change");
+  const Corpus corpus = corpus_after_checks(settings, {settings.encoding.name});
+  require_address_space(thread_count(options));
   remember_signals();
   with_threads(thread_count(options), [&] {
-    const Transformer model = load_model(run, settings);
-    const Measured measured = evaluate_model(model, settings, options.quiet);
-    print_checked(answer_text(comparison_answer("Evaluation of " + run.string(), "", {measured}, settings)));
+    const TrainedModel loaded = load_model(run, trained);
+    require<FileError>(
+        settings.corpus != trained.corpus || corpus.sha256 == loaded.corpus_sha256, "eval", settings.corpus,
+        " is not the text the model was trained on any more; name another one with --set corpus=file:PATH");
+    const Measured measured = evaluate_model(loaded.model, settings, corpus, options.quiet);
+    const std::string title =
+        fmt::format("Evaluation of {} after {} of {} steps", run.string(), loaded.step, trained.train.steps);
+    print_checked(answer_text(comparison_answer(title, "", {measured}, settings)));
   });
   return 0;
 }
 
 int bench_step_command(const SettingsChanges& changes, const fs::path& json, const RunOptions& options) {
   const Settings settings = apply(step_bench_defaults(), changes);
+  require_address_space(thread_count(options));
   ParameterList learned;
   encoding_named(settings.encoding.name).make(model_shape(settings).attention(), learned);
   with_threads(thread_count(options), [&] {

@@ -115,17 +115,22 @@ Chart position_chart(const std::vector<Measured>& measured, int64_t train_length
   return chart;
 }
 
+// rope, or rope seed 2
+std::string run_label(const Settings& s) {
+  return s.train.seed == Settings().train.seed ? s.encoding.name
+                                               : fmt::format("{} seed {}", s.encoding.name, s.train.seed);
+}
+
 void stop_if_told() {
-  if (const int signal = remembered_signal()) throw Interrupted(signal, "stopped; continue with --resume");
+  if (const int signal = remembered_signal()) throw Interrupted(signal, "stopped before the evaluation was done");
 }
 
 }  // namespace
 
-Measured evaluate_model(const Transformer& model, const Settings& settings, bool quiet) {
-  const Corpus corpus = load_corpus(settings.corpus);
+Measured evaluate_model(const Transformer& model, const Settings& settings, const Corpus& corpus, bool quiet) {
   Measured measured{settings.encoding.name, settings.train.seed, {}};
   const std::vector<int64_t> lengths = evaluation_lengths(settings);
-  Progress progress(settings.encoding.name + ", held out", static_cast<int64_t>(lengths.size()), quiet);
+  Progress progress(run_label(settings) + ", held out", static_cast<int64_t>(lengths.size()), quiet);
   for (const int64_t length : lengths) {
     measured.at.push_back(evaluate(model, split(corpus).held_out, length, settings.eval.bytes));
     const Evaluation& e = measured.at.back();
@@ -136,10 +141,9 @@ Measured evaluate_model(const Transformer& model, const Settings& settings, bool
   return measured;
 }
 
-Measured train_and_evaluate(const Settings& settings, const RunFolder& folder, bool quiet) {
-  const Corpus corpus = load_corpus(settings.corpus);
-  const Transformer model = train(settings, corpus, folder, {.label = settings.encoding.name, .quiet = quiet});
-  const Measured measured = evaluate_model(model, settings, quiet);
+Measured train_and_evaluate(const Settings& settings, const Corpus& corpus, const RunFolder& folder, bool quiet) {
+  const Transformer model = train(settings, corpus, folder, {.label = run_label(settings), .quiet = quiet});
+  const Measured measured = evaluate_model(model, settings, corpus, quiet);
   const std::vector<Measured> all = {measured};
   const Answer answer = comparison_answer("One training run: " + settings.encoding.name, "", all, settings);
   write_file_atomically(folder.file("loss_by_position.csv"), loss_by_position_csv(all));
@@ -154,9 +158,9 @@ std::vector<Measured> compare(const QuestionRun& job) {
       Settings settings = job.settings;
       settings.encoding.name = encoding;
       settings.train.seed = seed;
-      settings.run.seeds = 1;
+      settings.run = {};  // a run like any other of phasor train
       const RunFolder folder(job.folder.file(fmt::format("{}-seed{}", encoding, seed)), settings, Resume::yes);
-      measured.push_back(train_and_evaluate(settings, folder, job.quiet));
+      measured.push_back(train_and_evaluate(settings, job.corpus, folder, job.quiet));
     }
   write_file_atomically(job.folder.file("loss_by_position.csv"), loss_by_position_csv(measured));
   return measured;
@@ -177,7 +181,7 @@ Answer comparison_answer(const std::string& title, const std::string& verdict, c
            "The models were trained on windows of L = {} tokens of {} ({} steps of {} windows; width {}, {} layers, {} "
            "heads, SwiGLU {}). At every length they read whole windows from the start of the same held-out text, {} "
            "bytes "
-           "at most.{}",
+           "at most{}.",
            length, s.corpus, s.train.steps, s.train.batch, s.model.width, s.model.layers, s.model.heads, s.model.hidden,
            s.eval.bytes, seeds),
        .tables = {length_table(measured, length, "Perplexity per byte" + seeds, 3, &Evaluation::perplexity),
@@ -200,10 +204,10 @@ Answer comparison_answer(const std::string& title, const std::string& verdict, c
 }
 
 std::string answer_text(const Answer& answer) {
-  std::string text = answer.report.title + "\n\n";
+  std::string text = answer.report.title + "\n";
   for (const Section& section : answer.report.sections)
-    for (const Table& table : section.tables) text += text_table(table) + "\n";
-  if (!answer.report.verdict.empty()) text += wrapped(answer.report.verdict, 80) + "\n";
+    for (const Table& table : section.tables) text += "\n" + text_table(table);
+  if (!answer.report.verdict.empty()) text += "\n" + wrapped(answer.report.verdict, 80) + "\n";
   return text;
 }
 

@@ -18,10 +18,10 @@ struct Measured {
 
 // Trains (or takes up) the run of `settings` in `folder`, evaluates it at evaluation_lengths(settings), and writes the
 // run's loss_by_position.csv, report.html and results.csv. Errors: those of train() and evaluate(); Interrupted.
-Measured train_and_evaluate(const Settings& settings, const RunFolder& folder, bool quiet);
+Measured train_and_evaluate(const Settings& settings, const Corpus& corpus, const RunFolder& folder, bool quiet);
 
 // Evaluates a model at evaluation_lengths(settings).
-Measured evaluate_model(const Transformer& model, const Settings& settings, bool quiet);
+Measured evaluate_model(const Transformer& model, const Settings& settings, const Corpus& corpus, bool quiet);
 
 // train_and_evaluate() for each of the question's encodings and each of run.seeds seeds in turn, in the subfolders
 // ENCODING-seedN. Writes loss_by_position.csv for all of them.

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "experiments/corpora/corpus.hpp"
 #include "experiments/report/html.hpp"
 #include "experiments/run_folder.hpp"
 #include "experiments/settings.hpp"
@@ -23,6 +24,7 @@ struct QuestionRun {
   std::string name;
   Settings settings;
   std::vector<std::string> encodings;
+  Corpus corpus;
   RunFolder folder;
   bool quiet = false;
 };

@@ -107,6 +107,7 @@ void add_folder(CLI::App& command, Arguments& arguments) {
 
 void build(CLI::App& program, Arguments& arguments) {
   program.get_formatter()->column_width(24);
+  program.require_subcommand(0, 1);
 
   CLI::App* const run = program.add_subcommand("run", "answer a question: train, measure, write a report");
   run->add_option("QUESTION", arguments.question, "phasor list questions")->required()->type_name("");

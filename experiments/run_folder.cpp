@@ -40,23 +40,16 @@ struct RunFolder::Lock {
   Lock& operator=(const Lock&) = delete;
 };
 
-static std::string differing_keys(const Settings& a, const Settings& b) {
-  std::vector<std::string> lines_a;
-  std::string keys;
-  const auto value_lines = [](const Settings& s) {
-    std::vector<std::pair<std::string, std::string>> lines;
-    visit_settings(s, [&](const char* key, const char*, const auto& value, const auto&) {
-      nlohmann::json json = value;
-      lines.emplace_back(key, json.dump());
-    });
-    return lines;
-  };
-  const auto left = value_lines(a), right = value_lines(b);
-  for (size_t i = 0; i < left.size(); ++i)
-    if (left[i].second != right[i].second)
-      keys +=
-          (keys.empty() ? "" : ", ") + left[i].first + " (" + left[i].second + " there, " + right[i].second + " here)";
-  return keys;
+// Whether a folder holds more than the files that a run begins with.
+static bool has_progress(const fs::path& folder) {
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string();
+    if (name != "settings.toml" && name != "machine.json" && name != "run.lock" && name != "metrics.jsonl" &&
+        name != "timing.jsonl")
+      return true;
+  }
+  return false;
 }
 
 RunFolder::RunFolder(const fs::path& path, const Settings& settings, Resume resume) : path_(path), resume_(resume) {
@@ -75,7 +68,8 @@ RunFolder::RunFolder(const fs::path& path, const Settings& settings, Resume resu
   require<ResourceError>(!error, "run", "cannot create ", path, ": ", error.message());
   lock_ = std::make_shared<Lock>(file("run.lock"));
   remove_unfinished_files(path);
-  if (fs::exists(file("settings.toml"), error)) {
+  // A run that stopped before it had anything to lose makes room for another try, also one with other settings.
+  if (fs::exists(file("settings.toml"), error) && has_progress(path)) {
     const std::string keys = differing_keys(settings_of_run(path), settings);
     require<UsageError>(keys.empty(), "run", path, " was made with other settings: ", keys,
                         "; choose another folder with --out");
@@ -98,7 +92,7 @@ fs::path default_run_path(const std::string& name, const Settings& settings) {
 
 Settings settings_of_run(const fs::path& folder) {
   std::error_code error;
-  require<FileError>(fs::is_directory(folder, error), "run", "there is no folder ", folder);
+  require<FileError>(fs::is_directory(folder, error), "run", folder, " is not a folder");
   require<FileError>(fs::exists(folder / "settings.toml", error), "run", folder,
                      " has no settings.toml; it is not a run folder");
   const std::vector<std::byte> bytes = read_file(folder / "settings.toml");

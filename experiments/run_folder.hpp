@@ -20,7 +20,8 @@ class RunFolder {
  public:
   // Creates the folder, or takes it up again. Errors:
   //   BusyError      another process holds it
-  //   UsageError     it was made with other settings (names the keys that differ), or is unfinished and resume is no,
+  //   UsageError     it holds progress and was made with other settings (names the keys that differ) or is unfinished
+  //                  and resume is no,
   //                  or is not empty and no run folder
   //   ResourceError  it cannot be created or written
   RunFolder(const std::filesystem::path& path, const Settings& settings, Resume resume);

@@ -1,7 +1,13 @@
 // Reading, checking and writing settings, all by the one table of keys.
 #include "experiments/settings.hpp"
 
+// toml++ asserts that its parser stands where it thinks; a stray bracket proves it wrong. That is the file's error.
+#include <stdexcept>
+#define TOML_ASSERT(condition) ((condition) ? void() : throw std::logic_error("not valid TOML"))
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wterminate"  // some assert inside noexcept, where both ways end the program
 #include <toml++/toml.h>
+#pragma GCC diagnostic pop
 
 #include <algorithm>
 #include <charconv>
@@ -207,6 +213,8 @@ void read_toml(Settings& settings, std::string_view text, const std::string& fil
   } catch (const toml::parse_error& error) {
     throw UsageError("settings: " + std::string(error.description()) + " (" + place_of(error.source(), file_name) +
                      ")");
+  } catch (const std::logic_error& error) {
+    throw UsageError("settings: " + std::string(error.what()) + " (" + file_name + ")");
   }
 }
 
@@ -245,6 +253,8 @@ void assign(Settings& settings, const std::string& assignment) {
   } catch (const toml::parse_error&) {
     if (wants_text) throw UsageError("settings: " + name + " is " + shown + "; needs UTF-8 text (" + place + ")");
     table.insert("value", text);  // a word where no word belongs: refused below with what is needed
+  } catch (const std::logic_error& error) {
+    throw UsageError("settings: " + name + " is " + shown + ", which is " + error.what() + " (" + place + ")");
   }
   if (table.size() != 1) throw UsageError("settings: " + name + " is more than one line (" + place + ")");
   read_setting(settings, name, {*table.get("value"), shown, place});
@@ -266,6 +276,20 @@ Settings apply(Settings settings, const SettingsChanges& changes) {
   }
   validate(settings);
   return settings;
+}
+
+std::string differing_keys(const Settings& there, const Settings& here) {
+  std::vector<std::string> values;
+  visit_settings(there,
+                 [&](const char*, const char*, const auto& value, const auto&) { values.push_back(text_of(value)); });
+  std::string keys;
+  size_t key_index = 0;
+  visit_settings(here, [&](const char* key, const char*, const auto& value, const auto&) {
+    const std::string& other = values[key_index++];
+    if (other != text_of(value))
+      keys += (keys.empty() ? "" : ", ") + std::string(key) + " (" + other + " there, " + text_of(value) + " here)";
+  });
+  return keys;
 }
 
 // ---- between settings

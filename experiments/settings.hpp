@@ -58,6 +58,7 @@ struct CheckpointSettings {
 };
 
 struct RunSettings {
+  std::string question = "none";
   int64_t seeds = 1;
   bool operator==(const RunSettings&) const = default;
 };
@@ -126,6 +127,7 @@ void visit_settings(S& settings, Visitor&& visit) {
   visit("checkpoint.every", "steps between checkpoints", settings.checkpoint.every, IntegerRange{1, count});
   visit("checkpoint.keep", "newest checkpoints that stay", settings.checkpoint.keep, IntegerRange{1, count});
 
+  visit("run.question", "phasor run sets it", settings.run.question, AnyText{});
   visit("run.seeds", "seeds a question trains", settings.run.seeds, IntegerRange{1, 10000});
 }
 
@@ -142,7 +144,9 @@ void assign(Settings& settings, const std::string& assignment);  // "train.steps
 void validate(const Settings& settings);                         // what holds between settings
 
 std::string to_toml(const Settings& settings);  // the same bytes for the same settings; reading it gives them back
-std::string settings_help();                    // a line for every key, within 80 columns
+// "train.steps (900 there, 20 here), ..."; empty if they agree.
+std::string differing_keys(const Settings& there, const Settings& here);
+std::string settings_help();  // a line for every key, within 80 columns
 
 // eval.lengths, ascending and each once, or L/2, L, 2L, 4L, 8L.
 std::vector<int64_t> evaluation_lengths(const Settings& settings);

@@ -14,6 +14,7 @@ void remember_signals() {
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that grows beyond ulimit -f is an error of write()
 }
 
 int remembered_signal() { return remembered; }

@@ -12,7 +12,8 @@ struct Interrupted : std::runtime_error {
   Interrupted(int signal_, const std::string& what) : std::runtime_error(what), signal(signal_) {}
 };
 
-// From now on the first SIGINT or SIGTERM is remembered; a second one ends the process at once. SIGPIPE is ignored.
+// From now on the first SIGINT or SIGTERM is remembered; a second one ends the process at once. SIGPIPE and SIGXFSZ are
+// ignored.
 void remember_signals();
 int remembered_signal();  // 0, SIGINT or SIGTERM
 

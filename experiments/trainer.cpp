@@ -73,10 +73,11 @@ StepResult training_step(const Transformer& model, AdamW& optimizer, const Token
 namespace {
 
 // Loads the newest checkpoint that is whole. A damaged one is passed over with a warning, never silently.
-std::optional<RunPosition> load_newest(const fs::path& folder, const ParameterList& parameters, AdamW* optimizer) {
+std::optional<RunPosition> load_newest(const fs::path& folder, const Settings& settings,
+                                       const ParameterList& parameters, AdamW* optimizer) {
   for (std::vector<CheckpointPlace> places = checkpoints(folder); !places.empty(); places.pop_back()) {
     try {
-      return load_checkpoint(places.back().path, parameters, optimizer);
+      return load_checkpoint(places.back().path, settings, parameters, optimizer);
     } catch (const FileError& error) {
       if (places.size() == 1) throw;  // nothing older to fall back to
       fmt::print(stderr, "warning: {}; falling back to the checkpoint before it\n", error.what());
@@ -110,7 +111,7 @@ Transformer train(const Settings& settings, const Corpus& corpus, const RunFolde
   const TrainSettings& t = settings.train;
   Transformer model(model_shape(settings), static_cast<uint64_t>(t.seed));
   AdamW optimizer = optimizer_of(settings, model.parameters());
-  const std::optional<RunPosition> position = load_newest(folder.path(), model.parameters(), &optimizer);
+  const std::optional<RunPosition> position = load_newest(folder.path(), settings, model.parameters(), &optimizer);
   require<FileError>(!position || position->corpus_sha256 == corpus.sha256, "train", settings.corpus,
                      " is not the text this run began with; start a new run for the new text");
   if (optimizer.steps >= t.steps) return model;
@@ -120,7 +121,8 @@ Transformer train(const Settings& settings, const Corpus& corpus, const RunFolde
   AppendFile timing(folder.file("timing.jsonl"), whole_line_bytes(folder.file("timing.jsonl")));
   const auto save = [&] {
     metrics.sync();
-    save_checkpoint(folder.path(), settings, model.parameters(), optimizer, {metrics.bytes(), corpus.sha256});
+    save_checkpoint(folder.path(), settings, model.parameters(), optimizer,
+                    {metrics.bytes(), corpus.sha256, optimizer.steps});
     prune_checkpoints(folder.path(), optimizer.steps, settings.checkpoint.every, settings.checkpoint.keep);
   };
 
@@ -157,11 +159,11 @@ Transformer train(const Settings& settings, const Corpus& corpus, const RunFolde
   return model;
 }
 
-Transformer load_model(const fs::path& folder, const Settings& settings) {
+TrainedModel load_model(const fs::path& folder, const Settings& settings) {
   Transformer model(model_shape(settings), static_cast<uint64_t>(settings.train.seed));
-  require<FileError>(load_newest(folder, model.parameters(), nullptr).has_value(), "run", folder,
-                     " holds no checkpoint; train first");
-  return model;
+  const std::optional<RunPosition> position = load_newest(folder, settings, model.parameters(), nullptr);
+  require<FileError>(position.has_value(), "run", folder, " holds no checkpoint; train first");
+  return {model, position->step, position->corpus_sha256};
 }
 
 }  // namespace phasor

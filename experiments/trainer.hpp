@@ -32,7 +32,12 @@ struct TrainerOptions {
 Transformer train(const Settings& settings, const Corpus& corpus, const RunFolder& folder,
                   const TrainerOptions& options);
 
-// The model of a run folder's newest checkpoint, for evaluation. FileError if there is none.
-Transformer load_model(const std::filesystem::path& folder, const Settings& settings);
+// The model of a run folder's newest good checkpoint, for evaluation. FileError if there is none.
+struct TrainedModel {
+  Transformer model;
+  int64_t step;               // taken when the checkpoint was made
+  std::string corpus_sha256;  // of the text it was trained on
+};
+TrainedModel load_model(const std::filesystem::path& folder, const Settings& settings);
 
 }  // namespace phasor

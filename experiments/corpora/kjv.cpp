@@ -18,6 +18,7 @@ static bool is_kjv(std::span<const std::byte> text) {
   return text.size() == kjv_bytes && sha256_hex(text) == kjv_sha256;
 }
 
+// Empty if the environment names none.
 static std::filesystem::path cache_folder() {
   const auto variable = [](const char* name) {
     const char* const value = std::getenv(name);
@@ -26,7 +27,7 @@ static std::filesystem::path cache_folder() {
   if (const auto folder = variable("PHASOR_CACHE"); !folder.empty()) return folder;
   if (const auto folder = variable("XDG_CACHE_HOME"); !folder.empty()) return folder / "phasor";
   if (const auto folder = variable("HOME"); !folder.empty()) return folder / ".cache" / "phasor";
-  throw ResourceError("corpus kjv: no folder to keep it in; set PHASOR_CACHE to one");
+  return {};
 }
 
 // A line is "Gen1:1 In the beginning ...": drops everything up to and including its first blank.
@@ -65,8 +66,12 @@ static std::vector<std::byte> print_kjv() {
 }
 
 static std::vector<std::byte> load_or_print() {
-  const std::filesystem::path path = cache_folder() / "kjv.txt";
+  const std::filesystem::path folder = cache_folder(), path = folder / "kjv.txt";
   std::error_code ignored;
+  if (folder.empty()) {
+    std::fprintf(stderr, "note: corpus kjv is not kept: PHASOR_CACHE, XDG_CACHE_HOME and HOME name no folder\n");
+    return print_kjv();
+  }
   if (std::filesystem::exists(path, ignored)) {
     try {
       std::vector<std::byte> text = read_file(path);

@@ -19,7 +19,7 @@ static std::string verdict(const std::vector<Measured>& measured, int64_t train_
   // Bars set before the run; hope.md beside this file says where they come from.
   const bool free_inside = at_length <= 1.03, holds = hope_grows <= 1.4, breaks = rope_grows >= 2;
   return fmt::format(
-      "{}: at L = {} HoPE's perplexity is {:.3f} times RoPE's (bar: at most 1.03), and at 4L it is {:.2f} times "
+      "{}: at L = {} HoPE's perplexity is {:.4f} times RoPE's (bar: at most 1.03), and at 4L it is {:.2f} times "
       "its own at L (bar: at most 1.4) where RoPE's is {:.2f} times (bar: at least 2).",
       free_inside && holds && breaks ? "Supported"
       : holds && breaks              ? "Partly supported: HoPE costs too much at L"

@@ -97,6 +97,13 @@ TEST_CASE("command line: settings that do not fit, before any work") {
   const TemporaryFolder folder;
   write_text(folder / "a.toml", "[train]\nsteps = \"x\"\n");
   CHECK(holds(error_line({"train", "--config", folder / "a.toml"}, 2), "a.toml:2:1)"));
+  for (const char* broken : {"[", "[=", "[[[", "[#", "a = [}", "= 1"}) {
+    CAPTURE(broken);
+    write_text(folder / "broken.toml", broken);
+    CHECK(holds(error_line({"train", "--config", folder / "broken.toml"}, 2), "broken.toml"));
+  }
+  CHECK(holds(error_line({"train", "--set", "train.steps=[}"}, 2), "train.steps"));
+  CHECK(holds(error_line({"train", "list"}, 2), "list"));  // one subcommand at a time
 }
 
 TEST_CASE("command line: input that cannot be used") {
@@ -110,7 +117,7 @@ TEST_CASE("command line: input that cannot be used") {
   write_text(folder / "empty", "");
   CHECK(holds(error_line(corpus("empty"), 3), "empty' is empty"));
   write_text(folder / "short", std::string(2000, 'a'));
-  CHECK(holds(error_line(corpus("short"), 3), "the held-out text has 100 bytes; needs at least 128 for one window"));
+  CHECK(holds(error_line(corpus("short"), 3), "short has 2000 bytes; needs at least 20480"));
   CHECK(holds(error_line({"train", "--config", folder / "none.toml"}, 3), "none.toml"));
   CHECK(holds(error_line({"eval", folder / "none"}, 3), "none"));
   CHECK_FALSE(std::filesystem::exists(out));  // nothing half-written

@@ -119,5 +119,21 @@ TEST_CASE("eval: the same numbers as the run, and other lengths") {
       run_phasor({"eval", (folder / "out/rope-seed1").string(), "--set", "eval.lengths=[256]"});
   REQUIRE_MESSAGE(longer.exit_code == 0, longer.err);
   CHECK(longer.out.find("256 = 16L") != std::string::npos);
+  CHECK(longer.out.find("after 12 of 12 steps") != std::string::npos);
   CHECK(run_phasor({"eval", (folder / "nowhere").string()}).exit_code == 3);
+
+  const auto refused = [&](const std::vector<std::string>& arguments, const std::string& says) {
+    const CommandResult result = run_phasor(arguments);
+    CHECK(result.exit_code == 2);
+    CHECK_MESSAGE(result.err.find(says) != std::string::npos, result.err);
+  };
+  const std::string rope = (folder / "out/rope-seed1").string();
+  refused({"eval", rope, "--set", "encoding.name=hope"},
+          "encoding.name (\"rope\" there, \"hope\" here); only corpus and eval.* may change");
+  refused({"eval", (folder / "out").string()}, "evaluate one of them, such as");
+  // A question's folder and a training's folder are not taken for each other.
+  refused({"train", "--config", (folder / "out/settings.toml").string(), "--out", (folder / "out").string()},
+          "these settings are of phasor run hope");
+  refused({"run", "hope", "--config", rope + "/settings.toml", "--out", rope},
+          "run.question (\"none\" there, \"hope\" here)");
 }

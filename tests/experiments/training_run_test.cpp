@@ -201,9 +201,47 @@ TEST_CASE("a checkpoint of another model is refused") {
   for (const char* name : {"checkpoint-0000000040.safetensors", "checkpoint-0000000060.safetensors"})
     fs::copy_file(place.folder / "wide" / name, place.folder / "narrow" / name, fs::copy_options::overwrite_existing);
   const CommandResult refused = run_phasor(place.train("narrow", {}, {"--resume"}));
-  CHECK(refused.exit_code == 3);
-  CHECK(refused.err.find("in the file") != std::string::npos);
-  CHECK(refused.err.find("in the model") != std::string::npos);
+  CHECK(refused.exit_code == 2);
+  CHECK(refused.err.find("is of a run with other settings: model.width (64 there, 32 here)") != std::string::npos);
+  CHECK(refused.err.find("falling back") == std::string::npos);
+}
+
+TEST_CASE("a checkpoint of a run with other settings is refused, also if its shapes fit") {
+  const Place place;
+  REQUIRE(run_phasor(place.train("mine")).exit_code == 0);
+  REQUIRE(run_phasor(place.train("other", {"encoding.name=hope", "train.seed=9"})).exit_code == 0);
+  fs::remove(place.folder / "mine/results.csv");
+  const fs::path newest = "checkpoint-0000000060.safetensors";
+  fs::copy_file(place.folder / "other" / newest, place.folder / "mine" / newest, fs::copy_options::overwrite_existing);
+  const CommandResult refused = run_phasor(place.train("mine", {}, {"--resume"}));
+  CHECK(refused.exit_code == 2);
+  CHECK(refused.err.find("encoding.name (\"hope\" there, \"rope\" here), train.seed (9 there, 1 here)") !=
+        std::string::npos);
+}
+
+TEST_CASE("a run that stopped before it had anything to lose makes room for another try") {
+  const Place place;
+  const CommandResult diverged = run_phasor(place.train(
+      "a", {"train.learning_rate=100", "train.clip_norm=1e30", "train.weight_decay=100", "train.warmup_steps=0"}));
+  REQUIRE(diverged.exit_code == 4);
+  const CommandResult again = run_phasor(place.train("a"));
+  CHECK_MESSAGE(again.exit_code == 0, again.err);
+  CHECK(lines_of(place.folder / "a/metrics.jsonl") == 60);
+}
+
+TEST_CASE("the corpus of a run may not change behind it") {
+  const Place place;
+  REQUIRE(run_phasor(place.train("a")).exit_code == 0);
+  std::string text = text_of(place.corpus);
+  text[text.size() - 5] ^= 1;
+  write_text(place.corpus, text);
+  const CommandResult evaluated = run_phasor({"eval", (place.folder / "a").string()});
+  CHECK(evaluated.exit_code == 3);
+  CHECK(evaluated.err.find("is not the text the model was trained on any more") != std::string::npos);
+  fs::remove(place.folder / "a/results.csv");
+  const CommandResult resumed = run_phasor(place.train("a", {}, {"--resume"}));
+  CHECK(resumed.exit_code == 3);
+  CHECK(resumed.err.find("is not the text this run began with") != std::string::npos);
 }
 
 TEST_CASE("a loss that is not finite stops the run with 4 and keeps the last checkpoint") {
