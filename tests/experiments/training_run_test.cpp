@@ -99,8 +99,12 @@ TEST_CASE("a finished run is shown, not repeated; --resume on a missing folder s
 TEST_CASE("killed at any moment and resumed, a run ends with the bytes of the run that was not" *
           doctest::test_suite("full")) {
   const Place place;
-  const std::vector<std::string> longer = {"train.steps=240", "checkpoint.every=15"};
+  const std::vector<std::string> longer = {"train.steps=900", "checkpoint.every=50"};
+  const auto start = std::chrono::steady_clock::now();
   REQUIRE(run_phasor(place.train("whole", longer)).exit_code == 0);
+  // Moments from the start of the process to shortly before its end, however fast the machine is.
+  const auto whole =
+      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - start).count();
   Random random{.seed = 11};
   int kills = 0;
   for (int trial = 0; trial < 12; ++trial) {
@@ -108,7 +112,7 @@ TEST_CASE("killed at any moment and resumed, a run ends with the bytes of the ru
     for (int attempt = 0;; ++attempt) {
       REQUIRE(attempt < 100);
       RunningPhasor running(place.train(name, longer, {"--resume"}));
-      std::this_thread::sleep_for(std::chrono::milliseconds(20 + random.below(400)));
+      std::this_thread::sleep_for(std::chrono::milliseconds(random.below(whole * 4 / 5 + 1)));
       running.send(SIGKILL);
       const CommandResult result = running.finish();
       if (result.exit_code == 0) break;
