@@ -12,20 +12,12 @@
 #include "core/dispatch.hpp"
 #include "core/error.hpp"
 #include "nn/files.hpp"
+#include "tests/support/command.hpp"
 
 namespace phasor {
 namespace {
 
 namespace fs = std::filesystem;
-
-struct Folder {
-  fs::path path;
-  Folder() {
-    std::string name = (fs::temp_directory_path() / "phasor-safetensors-XXXXXX").string();
-    path = mkdtemp(name.data());
-  }
-  ~Folder() { fs::remove_all(path); }
-};
 
 using Bytes = std::vector<std::byte>;
 
@@ -100,25 +92,25 @@ TensorFile every_kind() {
 }
 
 TEST_CASE("safetensors: everything comes back in order, bit for bit") {
-  const Folder folder;
+  const testing::TemporaryFolder folder;
   const TensorFile file = every_kind();
-  write_safetensors(folder.path / "a", file);
-  const TensorFile back = read_safetensors(folder.path / "a");
+  write_safetensors(folder / "a", file);
+  const TensorFile back = read_safetensors(folder / "a");
   CHECK(same_content(file, back));
   CHECK(back.tensors[2].second.shape() == Shape{3, 2});
   CHECK(back.tensors[2].second.is_contiguous());
 
-  write_safetensors(folder.path / "b", back);
-  CHECK(read_file(folder.path / "a") == read_file(folder.path / "b"));
+  write_safetensors(folder / "b", back);
+  CHECK(read_file(folder / "a") == read_file(folder / "b"));
 
-  write_safetensors(folder.path / "a", {});
-  CHECK(same_content(read_safetensors(folder.path / "a"), {}));
+  write_safetensors(folder / "a", {});
+  CHECK(same_content(read_safetensors(folder / "a"), {}));
 }
 
 TEST_CASE("safetensors: header padded to 8 bytes, every tensor aligned to its element") {
-  const Folder folder;
-  write_safetensors(folder.path / "a", every_kind());
-  const Bytes bytes = read_file(folder.path / "a");
+  const testing::TemporaryFolder folder;
+  write_safetensors(folder / "a", every_kind());
+  const Bytes bytes = read_file(folder / "a");
   uint64_t header_bytes = 0;
   std::memcpy(&header_bytes, bytes.data(), 8);
   CHECK(header_bytes % 8 == 0);
@@ -275,11 +267,11 @@ TEST_CASE("safetensors: deep and endless headers stop early") {
 }
 
 TEST_CASE("safetensors: what could not be read back is not written") {
-  const Folder folder;
+  const testing::TemporaryFolder folder;
   const Tensor t = Tensor::zeros({1}, Dtype::f32);
   const auto refused = [&](const TensorFile& file) {
-    CHECK_THROWS_AS(write_safetensors(folder.path / "a", file), ValueError);
-    CHECK(fs::is_empty(folder.path));
+    CHECK_THROWS_AS(write_safetensors(folder / "a", file), ValueError);
+    CHECK(fs::is_empty(folder.path()));
   };
   refused({.tensors = {{"a", t}, {"b", t}, {"a", t}}, .metadata = {}});
   refused({.tensors = {{"__metadata__", t}}, .metadata = {}});
@@ -291,16 +283,16 @@ TEST_CASE("safetensors: what could not be read back is not written") {
   refused({.tensors = {}, .metadata = {{"phasor.digest.header", "1"}}});
 }
 
-Bytes small_file(const Folder& folder) {
+Bytes small_file(const testing::TemporaryFolder& folder) {
   const Tensor flags = Tensor::full({3}, 1, Dtype::boolean);
-  write_safetensors(folder.path / "small", {.tensors = {{"w", Tensor::of<float>({2, 2}, {1, -2, 3, 4})}, {"f", flags}},
-                                            .metadata = {{"step", "12"}}});
-  return read_file(folder.path / "small");
+  write_safetensors(folder / "small", {.tensors = {{"w", Tensor::of<float>({2, 2}, {1, -2, 3, 4})}, {"f", flags}},
+                                       .metadata = {{"step", "12"}}});
+  return read_file(folder / "small");
 }
 
 // Every single-bit flip, and every byte replaced by a space, a digit and its other letter case, must be refused.
 TEST_CASE("safetensors: no damaged byte loads") {
-  const Folder folder;
+  const testing::TemporaryFolder folder;
   const Bytes good = small_file(folder);
   int accepted = 0;
   const auto damage = [&](size_t place, std::byte value) {
@@ -332,7 +324,7 @@ TEST_CASE("safetensors: no damaged byte loads") {
 }
 
 TEST_CASE("safetensors: cut or lengthened anywhere, it is refused") {
-  const Folder folder;
+  const testing::TemporaryFolder folder;
   const Bytes good = small_file(folder);
   for (size_t length = 0; length < good.size(); ++length) {
     CAPTURE(length);
@@ -347,7 +339,7 @@ TEST_CASE("safetensors: cut or lengthened anywhere, it is refused") {
 
 // A header rewritten by hand around intact elements keeps its own digests but no longer fits them.
 TEST_CASE("safetensors: a header of ours with one value changed is refused") {
-  const Folder folder;
+  const testing::TemporaryFolder folder;
   const Bytes good = small_file(folder);
   const std::string text(reinterpret_cast<const char*>(good.data()), good.size());
   for (const auto& [from, to] : {std::pair<std::string, std::string>{"\"step\":\"12\"", "\"step\":\"13\""},

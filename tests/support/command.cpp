@@ -25,7 +25,7 @@ std::string text_of(const fs::path& file) {
 void write_text(const fs::path& file, const std::string& text) { std::ofstream(file, std::ios::binary) << text; }
 
 TemporaryFolder::TemporaryFolder() {
-  std::string pattern = (fs::temp_directory_path() / "phasor_test_XXXXXX").string();
+  std::string pattern = (fs::temp_directory_path() / "phasor tést XXXXXX").string();
   if (!mkdtemp(pattern.data())) throw std::runtime_error("cannot make a temporary folder");
   path_ = pattern;
 }

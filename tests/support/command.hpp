@@ -34,7 +34,8 @@ class RunningPhasor {
 std::vector<std::string> with_settings(std::vector<std::string> arguments, const std::vector<std::string>& settings,
                                        const std::vector<std::string>& changes);
 
-// A fresh folder that is removed with its contents.
+// A fresh folder that is removed with its contents. Its name has a blank and a letter beyond ASCII: every path of a
+// test is a hostile one.
 class TemporaryFolder {
  public:
   TemporaryFolder();
