@@ -4,7 +4,10 @@
 #include <fmt/format.h>
 #include <sys/resource.h>
 
+#include <cmath>
 #include <cstdio>
+#include <fstream>
+#include <limits>
 #include <thread>
 
 #include "core/nearest_name.hpp"
@@ -50,6 +53,33 @@ void require_address_space(int threads) {
                            " MiB (ulimit -v), or take fewer with --threads");
 }
 
+// Refuses what cannot fit before anything is allocated or written. A lower bound: weights, gradients and two optimizer
+// states, and of the activations what backward certainly keeps.
+void require_memory(const Settings& s) {
+  const ModelShape shape = model_shape(s);
+  const AttentionShape attention = shape.attention();
+  const auto real = [](int64_t extent) { return static_cast<double>(extent); };
+  const double width = real(shape.width), hidden = real(shape.hidden), layers = real(shape.layers);
+  const double heads = real(attention.heads * attention.head_dim),
+               kv_heads = real(attention.kv_heads * attention.head_dim);
+  const double parameters =
+      2 * real(shape.vocabulary) * width + layers * (2 * width * (heads + kv_heads) + 3 * width * hidden);
+  const double tokens = real(s.train.batch / s.train.accumulate) * real(s.train.length);
+  const double needed = 4 * (4 * parameters + tokens * layers * (4 * width + 3 * hidden));
+  double available = std::numeric_limits<double>::infinity();
+  std::string key;
+  for (std::ifstream info("/proc/meminfo"); info >> key;)
+    if (key == "MemAvailable:" && info >> available) {
+      available *= 1024;
+      break;
+    }
+  require<ResourceError>(needed <= available, "memory", "training needs at least ", std::llround(needed * 1e-6),
+                         " MB, ", std::llround(available * 1e-6), " MB are available; lower model.width (",
+                         s.model.width, "), model.layers (", s.model.layers, ") or train.batch (", s.train.batch,
+                         ") x train.length (", s.train.length, "), or raise train.accumulate (", s.train.accumulate,
+                         ")");
+}
+
 std::string list_of(const std::vector<std::string>& names) {
   std::string list;
   for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
@@ -82,6 +112,7 @@ int run_command(const std::string& name, const SettingsChanges& changes, const R
   experiment.check(settings);
   const Corpus corpus = corpus_after_checks(settings, experiment.encodings);
   require_address_space(thread_count(options));
+  require_memory(settings);
   const fs::path path = options.out.empty() ? default_run_path(name, settings) : options.out;
   const QuestionRun job{.name = name,
                         .settings = settings,
@@ -105,6 +136,7 @@ int train_command(const Settings& settings, const RunOptions& options) {
                       settings.run.question, "; run.question must be none");
   const Corpus corpus = corpus_after_checks(settings, {settings.encoding.name});
   require_address_space(thread_count(options));
+  require_memory(settings);
   const fs::path path = options.out.empty() ? default_run_path("train", settings) : options.out;
   const RunFolder folder(path, settings, options.resume);
   if (!folder.finished()) {
@@ -147,6 +179,7 @@ int eval_command(const fs::path& run, const SettingsChanges& changes, const RunO
 int bench_step_command(const SettingsChanges& changes, const fs::path& json, const RunOptions& options) {
   const Settings settings = apply(step_bench_defaults(), changes);
   require_address_space(thread_count(options));
+  require_memory(settings);
   ParameterList learned;
   encoding_named(settings.encoding.name).make(model_shape(settings).attention(), learned);
   with_threads(thread_count(options), [&] {

@@ -123,6 +123,16 @@ TEST_CASE("command line: input that cannot be used") {
   CHECK_FALSE(std::filesystem::exists(out));  // nothing half-written
 }
 
+TEST_CASE("command line: a model that cannot fit is refused before anything is taken or written") {
+  const TemporaryFolder folder;
+  const std::string out = folder / "run";
+  const std::string error =
+      error_line({"train", "--out", out, "--set", "model.width=1048576", "--set", "model.heads=1024"}, 5);
+  CHECK(holds(error, "lower model.width (1048576)"));
+  CHECK(holds(error_line({"train", "--out", out, "--set", "train.batch=1048576"}, 5), "train.batch (1048576)"));
+  CHECK_FALSE(std::filesystem::exists(out));
+}
+
 TEST_CASE("command line: output that cannot be written") {
   const std::string program = PHASOR_PROGRAM;
   CHECK(std::system(("'" + program + "' list > /dev/full 2> /dev/null").c_str()) == 5 << 8);
