@@ -1,8 +1,7 @@
 // Checkpoints of a training run: one safetensors file holds everything that the next step depends on.
 //
 //   parameters     NAME                       optimizer   adamw.first.NAME, adamw.second.NAME
-//   metadata       step, seed, metrics_bytes, corpus_sha256, settings (the whole settings.toml, for who finds the file
-//   alone)
+//   metadata       step, seed, metrics_bytes, corpus_sha256, settings (the whole settings.toml)
 // Randomness needs no state beyond seed and step: every draw is a function of them, and so is the data position.
 #pragma once
 

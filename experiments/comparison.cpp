@@ -180,8 +180,7 @@ Answer comparison_answer(const std::string& title, const std::string& verdict, c
        .text = fmt::format(
            "The models were trained on windows of L = {} tokens of {} ({} steps of {} windows; width {}, {} layers, {} "
            "heads, SwiGLU {}). At every length they read whole windows from the start of the same held-out text, {} "
-           "bytes "
-           "at most{}.",
+           "bytes at most{}.",
            length, s.corpus, s.train.steps, s.train.batch, s.model.width, s.model.layers, s.model.heads, s.model.hidden,
            s.eval.bytes, seeds),
        .tables = {length_table(measured, length, "Perplexity per byte" + seeds, 3, &Evaluation::perplexity),

@@ -13,7 +13,8 @@ Tensor sub(const Tensor& a, const Tensor& b);
 Tensor mul(const Tensor& a, const Tensor& b);
 Tensor div(const Tensor& a, const Tensor& b);  // division of integers truncates; by zero: ValueError
 
-// y += x, x broadcasts to y. For sums that own their block: gradients, optimizers. x may be y, but not overlap it otherwise.
+// y += x, x broadcasts to y. For sums that own their block: gradients, optimizers. x may be y, but must not overlap it
+// otherwise.
 void add_into(const Tensor& y, const Tensor& x);
 
 }  // namespace phasor

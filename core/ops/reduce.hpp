@@ -1,8 +1,8 @@
 // Reductions of f32 and f64 tensors over some axes.
 //   axes   negative axes count from the end; none given means all
 //   result the reduced axes are kept as extent 1 (squeeze or reshape drops them)
-// The order of additions depends on shape and strides alone. Errors: ShapeError (an axis outside, or named twice; the mean or
-// maximum of nothing), DtypeError.
+// The order of additions depends on shape and strides alone.
+// Errors: ShapeError (an axis outside, or named twice; the mean or maximum of nothing), DtypeError.
 #pragma once
 
 #include <vector>

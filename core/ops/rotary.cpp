@@ -133,7 +133,7 @@ void turn(const Tensor& x, const Tables& tables, RotaryLayout layout, Turn direc
 }
 
 Tensor turned(const Tensor& x, const Tensor& cos, const Tensor& sin, RotaryLayout layout, Turn direction) {
-  checked_tables(x, cos, sin);
+  checked_tables(x, cos, sin);  // before dense_last, which asks for a last axis
   const Tables tables = checked_tables(x, dense_last(cos), dense_last(sin));
   const Tensor dense = dense_last(x);
   Tensor y = Tensor::empty_like(dense);
