@@ -2,7 +2,9 @@
 #include "autograd/var.hpp"
 
 #include <atomic>
+#include <map>
 #include <queue>
+#include <unordered_set>
 #include <utility>
 
 #include "core/ops/binary.hpp"
@@ -43,6 +45,9 @@ Node::~Node() {
   // Nodes that only this one keeps alive are released from a list: a recursion as deep as the graph would overflow.
   std::vector<std::shared_ptr<Node>> released;
   const auto take_inputs = [&released](Node& node) {
+    // These may hold nodes too; while `inputs` still holds them, letting go here releases none.
+    node.rule = nullptr;
+    node.compute = nullptr;
     for (Input& input : node.inputs)
       if (input.node && input.node.use_count() == 1) released.push_back(std::move(input.node));
     node.inputs.clear();
@@ -66,6 +71,57 @@ Var record(const char* op, Tensor value, std::vector<Var> parents, Rule rule) {
   var.node_->rule = std::move(rule);
   var.node_->inputs.reserve(parents.size());
   for (const Var& parent : parents) var.node_->inputs.push_back({parent.node(), parent.shape(), parent.dtype()});
+  return var;
+}
+
+namespace {
+
+// Recording, whatever the caller's scope: backward may run inside a NoGradient.
+class Recording {
+ public:
+  Recording() : outer_depth_(std::exchange(no_gradient_depth, 0)) {}
+  ~Recording() { no_gradient_depth = outer_depth_; }
+  Recording(const Recording&) = delete;
+  Recording& operator=(const Recording&) = delete;
+
+ private:
+  int outer_depth_;
+};
+
+// What the graph of `node` reads that was there before number `first`, in order of number.
+std::vector<Node::Input> border(const std::shared_ptr<Node>& node, uint64_t first) {
+  std::map<uint64_t, Node::Input> found;
+  std::unordered_set<const Node*> seen = {node.get()};
+  std::vector<const Node*> to_visit = {node.get()};
+  while (!to_visit.empty()) {
+    const Node* const at = to_visit.back();
+    to_visit.pop_back();
+    for (const Node::Input& input : at->inputs) {
+      if (!input.node) continue;
+      if (input.node->number < first)
+        found.emplace(input.node->number, input);
+      else if (seen.insert(input.node.get()).second)
+        to_visit.push_back(input.node.get());
+    }
+  }
+  std::vector<Node::Input> inputs;
+  for (auto& [number, input] : found) inputs.push_back(std::move(input));
+  return inputs;
+}
+
+}  // namespace
+
+Var checkpointed(std::function<Var()> f) {
+  const uint64_t first = nodes_created;
+  const Var once = f();
+  // A constant, or something that was there before, has nothing to compute again.
+  if (!once.needs_gradient() || once.node()->number < first) return once;
+  Var var(once.value());
+  var.node_ = std::make_shared<Node>();
+  var.node_->op = "checkpointed";
+  var.node_->number = nodes_created++;
+  var.node_->inputs = border(once.node(), first);
+  var.node_->compute = std::move(f);
   return var;
 }
 
@@ -146,12 +202,23 @@ Gradients backward(const Var& output, Tensor cotangent) {
       require<GradientError>(first_arrival, "backward", "a leaf is younger than what was computed from it");
       continue;
     }
+    if (node->compute) {
+      // The new nodes are younger than all that wait: they are taken next, as if they had been there all along.
+      const Recording recording;
+      const Var again = std::exchange(node->compute, nullptr)();
+      require<GradientError>(again.needs_gradient() && again.shape() == dy.shape() && again.dtype() == dy.dtype(),
+                             "backward", "a checkpointed function returned ", dy.shape(), ' ', dy.dtype(),
+                             " first and ", again.shape(), ' ', again.dtype(),
+                             again.needs_gradient() ? "" : " without history",
+                             " when it was called again; it must compute the same");
+      Arriving& at_again = arriving[again.node().get()];
+      if (!at_again.sum.defined()) waiting.push(again.node());
+      at_again.add(std::move(dy));
+      continue;
+    }
     require<GradientError>(static_cast<bool>(node->rule), "backward", "the graph of '", node->op,
                            "' has been used by an earlier backward; compute the output again");
-    uint64_t wanted = 0;
-    for (size_t i = 0; i < node->inputs.size(); ++i)
-      wanted |= static_cast<uint64_t>(node->inputs[i].node != nullptr) << i;
-    std::vector<Tensor> results = std::exchange(node->rule, nullptr)(dy, Wanted(wanted));
+    std::vector<Tensor> results = std::exchange(node->rule, nullptr)(dy, Wanted(*node));
     dy = Tensor();
     require<GradientError>(results.size() == node->inputs.size(), "backward", "the rule of '", node->op, "' returned ",
                            results.size(), " gradients for ", node->inputs.size(), " inputs");

@@ -17,22 +17,22 @@
 namespace phasor {
 
 class Var;
+struct Node;
 
-// Which inputs want a gradient; a rule may leave the others undefined.
+// Which inputs want a gradient; a rule may leave the others undefined. Any number of inputs: it looks at the node that
+// the rule belongs to, and so is for use inside the rule only.
 class Wanted {
  public:
-  explicit Wanted(uint64_t bits) : bits_(bits) {}
-  bool operator[](int input) const { return bits_ >> input & 1; }
+  explicit Wanted(const Node& node) : node_(&node) {}
+  bool operator[](int input) const;
 
  private:
-  uint64_t bits_;
+  const Node* node_;
 };
 
 // From the gradient of the output to the gradients of the inputs, in their order. Returns; never writes into what it
 // captured or received. A gradient may have the broadcast shape: record() sums it back.
 using Rule = std::function<std::vector<Tensor>(const Tensor& dy, Wanted wanted)>;
-
-struct Node;
 
 class Var {
  public:
@@ -60,6 +60,7 @@ class Var {
 
  private:
   friend Var record(const char* op, Tensor value, std::vector<Var> parents, Rule rule);
+  friend Var checkpointed(std::function<Var()> f);
 
   Tensor value_;                // undefined for a leaf: its node holds the value
   std::shared_ptr<Node> node_;  // null for a constant
@@ -75,16 +76,31 @@ struct Node {
   const char* op = "leaf";
   uint64_t number = 0;  // order of creation; parents have smaller numbers
   std::vector<Input> inputs;
-  Rule rule;          // empty for a leaf, and after backward has used it
-  Tensor leaf_value;  // only for a leaf
+  Rule rule;                     // empty for a leaf, and after backward has used it
+  std::function<Var()> compute;  // in place of a rule: makes the value, and its graph, again
+  Tensor leaf_value;             // only for a leaf
 
   ~Node();  // releases a chain of any length without recursion
 };
+
+inline bool Wanted::operator[](int input) const { return node_->inputs[static_cast<size_t>(input)].node != nullptr; }
 
 // Makes the result of a differentiable op. If gradients are being recorded and a parent needs one, keeps the rule.
 // At backward the rule's results are checked (count, shape up to broadcasting, dtype) and broadcasting is undone here,
 // once for all ops: a rule for add returns dy twice.
 Var record(const char* op, Tensor value, std::vector<Var> parents, Rule rule);
+
+// f(), without keeping what f records: activation checkpointing (Chen et al., arXiv:1604.06174). backward calls f again
+// when it gets there, and goes on through the graph that this makes. Memory for activations is then that of one f at a
+// time, for the price of a second forward pass.
+//
+//   x = checkpointed([=] { return block(x); });
+//
+// The gradients are those of f() to the last bit: the rules run in the same order, on values computed in the same
+// order. f must compute the same value both times (GradientError where its shape or dtype differs); it may be called
+// long after this returns, so it captures handles by value. What f reads needs no list: it is found in the graph of the
+// first call.
+Var checkpointed(std::function<Var()> f);
 
 // While one exists on this thread, nothing is recorded: evaluation, generation, dissection.
 class NoGradient {

@@ -1,7 +1,10 @@
 // Checks of token ids and targets before a kernel indexes with them.
 #include "core/ids.hpp"
 
+#include <atomic>
+
 #include "core/dispatch.hpp"
+#include "core/loops.hpp"
 
 namespace phasor {
 namespace {
@@ -36,6 +39,22 @@ std::vector<int64_t> checked_ids(const char* op, const char* name, const Tensor&
                      bound - 1);
   }
   return values;
+}
+
+void require_ids(const char* op, const char* name, const Tensor& ids, int64_t bound) {
+  std::atomic<bool> all_inside = true;
+  with_integer(op, ids.dtype(), [&]<class Id>() {
+    const StridedLoop<1> loop(ids.shape(), {ids.strides()});
+    loop.run(grain_for(1), [&](const std::array<int64_t, 1>& at, int64_t count) {
+      const Id* const run = ids.data<Id>() + at[0];
+      const int64_t step = loop.step(0);
+      bool inside = true;  // negative ids are large as unsigned numbers
+      for (int64_t i = 0; i < count; ++i)
+        inside &= static_cast<uint64_t>(static_cast<int64_t>(run[i * step])) < static_cast<uint64_t>(bound);
+      if (!inside) all_inside = false;
+    });
+  });
+  if (!all_inside) checked_ids(op, name, ids, bound);  // which one is first
 }
 
 }  // namespace phasor

@@ -13,4 +13,7 @@ namespace phasor {
 std::vector<int64_t> checked_ids(const char* op, const char* name, const Tensor& ids, int64_t bound,
                                  std::optional<int64_t> ignore = {});
 
+// The same check without the copy, in parallel, for kernels that read ids where they lie.
+void require_ids(const char* op, const char* name, const Tensor& ids, int64_t bound);
+
 }  // namespace phasor

@@ -4,6 +4,7 @@
 
 #include <cassert>
 #include <initializer_list>
+#include <iosfwd>
 #include <memory>
 #include <vector>
 
@@ -96,6 +97,12 @@ class Tensor {
   Device device_ = Device::cpu;
   bool dtype_known_ = false;
 };
+
+// As numpy writes it, four digits, columns aligned, then shape and dtype; of more than 1000 elements the first and last
+// three along each axis:
+//   [[1, 2.5],
+//    [3,   4]]  [2, 2] f32
+std::ostream& operator<<(std::ostream& out, const Tensor& x);
 
 // y = x for tensors of one shape, any strides; converts between dtypes.
 void copy_into(const Tensor& y, const Tensor& x);

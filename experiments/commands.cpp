@@ -31,7 +31,11 @@ int thread_count(const RunOptions& options) {
 Corpus corpus_after_checks(const Settings& settings, const std::vector<std::string>& encodings) {
   for (const std::string& encoding : encodings) {
     ParameterList learned;
-    encoding_named(encoding).make(model_shape(settings).attention(), learned);
+    const int64_t limit = encoding_named(encoding).make(model_shape(settings).attention(), learned).position_limit;
+    const int64_t longest = evaluation_lengths(settings).back();
+    require<UsageError>(longest <= limit, "encoding", encoding, " knows positions below ", limit,
+                        " (train.length); eval.lengths asks for ", longest, " tokens: --set eval.lengths=[", limit / 2,
+                        ",", limit, "]");
   }
   Corpus corpus = load_corpus(settings.corpus);
   const int64_t longest = evaluation_lengths(settings).back(), bytes = static_cast<int64_t>(corpus.bytes.size());
@@ -62,10 +66,13 @@ void require_memory(const Settings& s) {
   const double width = real(shape.width), hidden = real(shape.hidden), layers = real(shape.layers);
   const double heads = real(attention.heads * attention.head_dim),
                kv_heads = real(attention.kv_heads * attention.head_dim);
+  const double tables = shape.head == HeadKind::tied ? 1 : 2, products = shape.mlp == MlpKind::swiglu ? 3 : 2;
   const double parameters =
-      2 * real(shape.vocabulary) * width + layers * (2 * width * (heads + kv_heads) + 3 * width * hidden);
+      tables * real(shape.vocabulary) * width + layers * (2 * width * (heads + kv_heads) + products * width * hidden);
   const double tokens = real(s.train.batch / s.train.accumulate) * real(s.train.length);
-  const double needed = 4 * (4 * parameters + tokens * layers * (4 * width + 3 * hidden));
+  const double in_block = 3 * width + products * hidden;
+  const double activations = s.train.recompute_blocks ? layers * width + in_block : layers * (width + in_block);
+  const double needed = 4 * (4 * parameters + tokens * activations);
   double available = std::numeric_limits<double>::infinity();
   std::string key;
   for (std::ifstream info("/proc/meminfo"); info >> key;)

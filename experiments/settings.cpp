@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <concepts>
 #include <set>
 #include <type_traits>
 
@@ -23,6 +24,9 @@ namespace phasor {
 // ---- numbers and strings as TOML writes them; to_chars and not streams: a locale may print 0,5
 
 static std::string text_of(int64_t value) { return std::to_string(value); }
+
+// A template: a pointer would turn into a bool.
+static std::string text_of(std::same_as<bool> auto value) { return value ? "true" : "false"; }
 
 static std::string text_of(double value) {
   char digits[32];
@@ -89,6 +93,11 @@ static void read_value(const std::string& name, const Given& given, double& valu
   const bool below = range.includes_high ? number <= range.high : number < range.high;
   if (!(above && below)) refuse(name, given, needed(range));  // NaN is neither
   value = number;
+}
+
+static void read_value(const std::string& name, const Given& given, bool& value, const YesOrNo&) {
+  if (!given.node.is_boolean()) refuse(name, given, "true or false");
+  value = given.node.as_boolean()->get();
 }
 
 static void read_value(const std::string& name, const Given& given, std::string& value, const AnyText&) {
@@ -166,7 +175,7 @@ static std::string shown(const toml::node& node) {
   if (const auto* text = node.as_string()) return text_of(text->get());
   if (const auto* integer = node.as_integer()) return text_of(integer->get());
   if (const auto* number = node.as_floating_point()) return text_of(number->get());
-  if (const auto* boolean = node.as_boolean()) return boolean->get() ? "true" : "false";
+  if (const auto* boolean = node.as_boolean()) return text_of(boolean->get());
   if (node.is_table()) return "a section";
   if (const auto* array = node.as_array()) {
     std::string text = "[";

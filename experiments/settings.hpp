@@ -17,6 +17,12 @@ struct ModelSettings {
   int64_t heads = 2;
   int64_t kv_heads = 0;
   int64_t hidden = 352;
+  std::string norm = "rms";
+  std::string mlp = "swiglu";
+  bool bias = false;
+  std::string head = "learned";
+  std::string init = "normal";
+  double init_deviation = 0.02;
   bool operator==(const ModelSettings&) const = default;
 };
 
@@ -33,6 +39,7 @@ struct TrainSettings {
   int64_t batch = 16;
   int64_t length = 128;
   int64_t accumulate = 1;
+  bool recompute_blocks = false;
   double learning_rate = 3e-3;
   double final_learning_rate = 0.1;
   int64_t warmup_steps = 50;
@@ -83,6 +90,7 @@ struct RealRange {
   bool includes_low = true, includes_high = true;
 };
 struct AnyText {};
+struct YesOrNo {};
 struct OneOf {
   std::vector<std::string> names;
 };
@@ -100,7 +108,13 @@ void visit_settings(S& settings, Visitor&& visit) {
   visit("model.layers", "transformer blocks", settings.model.layers, IntegerRange{1, 4096});
   visit("model.heads", "attention heads", settings.model.heads, IntegerRange{1, size});
   visit("model.kv_heads", "key and value heads; 0: as heads", settings.model.kv_heads, IntegerRange{0, size});
-  visit("model.hidden", "channels inside the SwiGLU", settings.model.hidden, IntegerRange{1, size});
+  visit("model.hidden", "channels inside the MLP", settings.model.hidden, IntegerRange{1, size});
+  visit("model.norm", "rms, or layer (GPT-2)", settings.model.norm, OneOf{{"rms", "layer"}});
+  visit("model.mlp", "swiglu, gelu or gelu_tanh (GPT-2)", settings.model.mlp, OneOf{{"swiglu", "gelu", "gelu_tanh"}});
+  visit("model.bias", "products add a bias", settings.model.bias, YesOrNo{});
+  visit("model.head", "learned, or tied to the embedding", settings.model.head, OneOf{{"learned", "tied"}});
+  visit("model.init", "normal or depth_scaled", settings.model.init, OneOf{{"normal", "depth_scaled"}});
+  visit("model.init_deviation", "of the initial weights", settings.model.init_deviation, RealRange{0, 100, false});
 
   visit("encoding.name", "positional encoding", settings.encoding.name, AnyText{});
   visit("encoding.layout", "half_split or interleaved", settings.encoding.layout, OneOf{{"half_split", "interleaved"}});
@@ -111,6 +125,7 @@ void visit_settings(S& settings, Visitor&& visit) {
   visit("train.batch", "windows in a step", settings.train.batch, IntegerRange{1, size});
   visit("train.length", "tokens in a window, L", settings.train.length, IntegerRange{2, size});
   visit("train.accumulate", "parts a batch is computed in", settings.train.accumulate, IntegerRange{1, size});
+  visit("train.recompute_blocks", "less memory, more time", settings.train.recompute_blocks, YesOrNo{});
   visit("train.learning_rate", "AdamW's, after the warm-up", settings.train.learning_rate, RealRange{0, 100, false});
   visit("train.final_learning_rate", "at the end, as a fraction", settings.train.final_learning_rate, RealRange{0, 1});
   visit("train.warmup_steps", "steps of linear warm-up", settings.train.warmup_steps, IntegerRange{0, count});

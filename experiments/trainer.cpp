@@ -28,7 +28,29 @@ ModelShape model_shape(const Settings& s) {
           .encoding = s.encoding.name,
           .layout = s.encoding.layout == "interleaved" ? RotaryLayout::interleaved : RotaryLayout::half_split,
           .rope_base = s.encoding.base,
-          .fraction = s.encoding.fraction};
+          .fraction = s.encoding.fraction,
+          .norm = s.model.norm == "layer" ? NormKind::layer : NormKind::rms,
+          .mlp = s.model.mlp == "swiglu" ? MlpKind::swiglu
+                 : s.model.mlp == "gelu" ? MlpKind::gelu
+                                         : MlpKind::gelu_tanh,
+          .bias = s.model.bias ? LinearBias::yes : LinearBias::no,
+          .head = s.model.head == "tied" ? HeadKind::tied : HeadKind::learned,
+          .init = s.model.init == "depth_scaled" ? InitKind::depth_scaled : InitKind::normal,
+          .init_deviation = s.model.init_deviation};
+}
+
+constexpr uint64_t position_stream = 0x706f73;  // "pos"
+
+// The positions of a step's windows: those the encoding draws, or undefined for 0, 1, 2, ...
+static Tensor sampled_positions(const Transformer& model, const Settings& s, int64_t step) {
+  if (!model.encoding().training_positions) return {};
+  // Every step has 2^32 blocks of its own, so that step k is reached without drawing those before it.
+  Random random{.seed = static_cast<uint64_t>(s.train.seed),
+                .stream = position_stream,
+                .counter = static_cast<uint64_t>(step) << 32};
+  return model.encoding()
+      .training_positions(s.train.batch, s.train.length, random)
+      .broadcast_to({s.train.batch, s.train.length});
 }
 
 StepResult training_step(const Transformer& model, AdamW& optimizer, const TokenWindows& batch,
@@ -36,11 +58,14 @@ StepResult training_step(const Transformer& model, AdamW& optimizer, const Token
   const TrainSettings& t = settings.train;
   const std::vector<Parameter>& all = model.parameters().all();
   const int64_t part = t.batch / t.accumulate;
+  const Tensor positions = sampled_positions(model, settings, optimizer.steps);
   GradientList gradients(all.size());
   double loss = 0;
   for (int64_t first = 0; first < t.batch; first += part) {
     // Equal parts: the mean of their means is the mean over the batch.
-    const Var part_loss = cross_entropy(model.logits(batch.inputs.slice(0, first, first + part)),
+    const ForwardOptions forward{.positions = positions.defined() ? positions.slice(0, first, first + part) : Tensor(),
+                                 .recompute_blocks = t.recompute_blocks};
+    const Var part_loss = cross_entropy(model.logits(batch.inputs.slice(0, first, first + part), forward),
                                         batch.targets.slice(0, first, first + part)) *
                           (1.0 / static_cast<double>(t.accumulate));
     loss += part_loss.value().to(Dtype::f64).item<double>();
@@ -56,6 +81,7 @@ StepResult training_step(const Transformer& model, AdamW& optimizer, const Token
         add_into(gradients[i], of_part[all[i].var]);
     }
   }
+  clip_each(model.parameters(), gradients);
   const double norm = global_norm(gradients);
   if (!std::isfinite(norm)) {
     for (size_t i = 0; i < all.size(); ++i)
@@ -127,6 +153,9 @@ Transformer train(const Settings& settings, const Corpus& corpus, const RunFolde
   };
 
   const std::span<const uint8_t> text = split(corpus).train;
+  if (const char* const why = model.encoding().why_unfused(); why && !options.quiet)
+    fmt::print(stderr, "{}: {}: attention stores them, memory grows with the square of the length\n", options.label,
+               why);
   Progress progress(options.label, t.steps, options.quiet, optimizer.steps);
   using Clock = std::chrono::steady_clock;
   Clock::time_point timed = Clock::now();

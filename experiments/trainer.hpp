@@ -12,8 +12,9 @@ namespace phasor {
 
 ModelShape model_shape(const Settings& settings);
 
-// One optimizer step on one batch: loss, gradients (accumulated over settings.train.accumulate equal parts, in order),
-// clipping, AdamW. Throws NumericError naming the step and what is not finite; the parameters are then unchanged.
+// One optimizer step on one batch: loss, gradients (of settings.train.accumulate equal parts, each times
+// 1 / accumulate, added in the order of the parts: ((g1 + g2) + g3) + ...), clipping of single gradients, then of their
+// global norm, AdamW. Throws NumericError naming the step and what is not finite; the parameters are then unchanged.
 struct StepResult {
   double loss, gradient_norm, learning_rate;
 };

@@ -1,13 +1,16 @@
 // Projections into heads, the encoding, attention, and the way back.
 #include "nn/attention_layer.hpp"
 
+#include <cmath>
+
 namespace phasor {
 
-AttentionLayer::AttentionLayer(const std::string& name, const AttentionShape& s, RotaryLayout layout_, Build build)
+AttentionLayer::AttentionLayer(const std::string& name, const AttentionShape& s, RotaryLayout layout_, Build build,
+                               double out_deviation)
     : q(name + ".q", s.width, s.heads * s.head_dim, build),
       k(name + ".k", s.width, s.kv_heads * s.head_dim, build),
       v(name + ".v", s.width, s.kv_heads * s.head_dim, build),
-      out(name + ".out", s.heads * s.head_dim, s.width, build),
+      out(name + ".out", s.heads * s.head_dim, s.width, build.with_deviation(out_deviation)),
       heads(s.heads),
       kv_heads(s.kv_heads),
       head_dim(s.head_dim),
@@ -17,30 +20,76 @@ Var AttentionLayer::split_heads(const Var& x, int64_t count) const {
   return transpose(reshape(x, {x.extent(0), x.extent(1), count, head_dim}), 1, 2);
 }
 
-Var AttentionLayer::operator()(const Var& x, const PositionalEncoding& encoding, const RotaryTables* tables,
-                               PositionalContext context, const AttentionOptions& options) const {
-  Var queries = this->queries(x), keys = this->keys(x);
-  const Var values = split_heads(v(x), kv_heads);
-  context.layer_input = x;
-  context.q = queries;
-  context.k = keys;
+namespace {
 
-  RotaryTables own;
-  if (encoding.rotation && !tables) own = encoding.rotation->tables(context), tables = &own;
-  if (encoding.rotation) {
-    queries = rotary(queries, tables->q_cos, tables->q_sin, layout);
-    keys = rotary(keys, tables->k_cos, tables->k_sin, layout);
+ScoreBias sum_of(const ScoreBias& bias, const Var& by_position) {
+  return {bias.by_distance, bias.by_position.defined() ? bias.by_position + by_position : by_position};
+}
+
+Site site_of(ScoreStage stage) {
+  return stage == ScoreStage::score          ? Site::score
+         : stage == ScoreStage::score_biased ? Site::score_biased
+                                             : Site::pattern;
+}
+
+struct QueriesAndKeys {
+  Var q, k;
+};
+
+// Turned by the tables that serve all layers, or by this layer's own.
+QueriesAndKeys turned(const Var& q, const Var& k, const PositionalEncoding::Rotation& rotation,
+                      const std::optional<RotaryTables>& shared, const PositionalContext& context,
+                      RotaryLayout layout) {
+  const RotaryTables tables = shared ? *shared : rotation.tables(context);
+  return {rotary(q, tables.q_cos, tables.q_sin, layout), rotary(k, tables.k_cos, tables.k_sin, layout)};
+}
+
+}  // namespace
+
+Var AttentionLayer::operator()(const Var& x, int64_t layer, const AttentionPass& pass) const {
+  const PositionalEncoding& encoding = *pass.encoding;
+  const auto at = [&](Site site, const Var& value) { return observed(pass.observer, {site, layer}, value); };
+  const Var plain_q = at(Site::q, queries(x)), plain_k = at(Site::k, keys(x));
+  Var values = at(Site::v, split_heads(v(x), kv_heads));
+  PositionalContext context = pass.context;
+  context.layer = layer;
+  context.layer_input = context.key_input = x;
+  context.q = plain_q;
+  context.k = plain_k;
+
+  using Side = PositionalEncoding::Side;
+  QueriesAndKeys near = {plain_q, plain_k}, far;
+  if (encoding.features)
+    near = {encoding.features(plain_q, Side::query, context), encoding.features(plain_k, Side::key, context)};
+  if (encoding.far_rotation) far = turned(near.q, near.k, *encoding.far_rotation, pass.far, context, layout);
+  if (encoding.rotation) near = turned(near.q, near.k, *encoding.rotation, pass.tables, context, layout);
+  near.q = at(Site::q_rotated, near.q);
+  near.k = at(Site::k_rotated, near.k);
+
+  if (pass.cache) {
+    KeyValueCache::Layer& held = pass.cache->layers_[static_cast<size_t>(layer)];
+    const int64_t used = pass.cache->length_;
+    near.k = held.k.append(used, near.k.value(), 2);
+    values = held.v.append(used, values.value(), 2);
+    if (far.k.defined()) far.k = held.far_k.append(used, far.k.value(), 2);
+    if (encoding.bias_of_positions || encoding.transform) context.key_input = held.input.append(used, x.value(), 1);
   }
+  context.k_positions = pass.k_positions;
 
+  const ScoreBias bias =
+      encoding.bias_of_positions ? sum_of(pass.bias, encoding.bias_of_positions(context)) : pass.bias;
+  AttentionOptions options = pass.options;
+  options.scale = 1 / std::sqrt(static_cast<double>(head_dim));  // also where the encoding widens q and k
   Var mixed;  // [batch, heads, length, head_dim], in memory [batch, length, heads, head_dim]
-  if (!encoding.bias_of_distance && !encoding.transform) {
-    mixed = attention(queries, keys, values, options);
+  if (!pass.unfused) {
+    mixed = attention(near.q, near.k, values, options, bias);
   } else {
-    AttentionExtras extras;
-    if (encoding.bias_of_distance) extras.bias = bias_at(encoding.bias_of_distance, context, x.dtype());
+    AttentionExtras extras{.far_q = far.q, .far_k = far.k, .far_from = encoding.far_from, .transform = {}, .at = {}};
     if (encoding.transform) extras.transform = [&](const Var& scores) { return encoding.transform(scores, context); };
-    mixed = attention_unfused(queries, keys, values, options, extras);
+    if (pass.observer) extras.at = [&](ScoreStage stage, const Var& value) { return at(site_of(stage), value); };
+    mixed = attention_unfused(near.q, near.k, values, options, bias, extras);
   }
+  mixed = at(Site::head_out, mixed);
   return out(reshape(transpose(mixed, 1, 2), {x.extent(0), x.extent(1), heads * head_dim}));
 }
 

@@ -2,11 +2,18 @@
 // `name.` and draws its initial weights from `random`: normal with mean 0 and deviation `init_deviation`.
 #pragma once
 
+#include <optional>
+
 #include "autograd/ops.hpp"
 #include "core/random.hpp"
 #include "nn/parameters.hpp"
 
 namespace phasor {
+
+// The variants of a block.
+enum class NormKind { rms, layer };              // Llama's, GPT-2's
+enum class MlpKind { swiglu, gelu, gelu_tanh };  // Llama's; up, gelu, down in either flavour (GPT-2's: gelu_tanh)
+enum class LinearBias { no, yes };               // whether products add a bias, which starts at 0
 
 // Where a layer's parameters go and what they start from.
 struct Build {
@@ -14,13 +21,20 @@ struct Build {
   Random& random;
   Dtype dtype = Dtype::f32;
   double init_deviation = 0.02;
+  LinearBias bias = LinearBias::no;
+
+  Build with_deviation(double deviation) const {
+    Build changed = *this;
+    changed.init_deviation = deviation;
+    return changed;
+  }
 };
 
-// y = x W;  x [..., inputs], weight [inputs, outputs]. No bias.
+// y = x W (+ b);  x [..., inputs], weight [inputs, outputs], bias [outputs] or undefined.
 struct Linear {
-  Var weight;
+  Var weight, bias;
   Linear(const std::string& name, int64_t inputs, int64_t outputs, Build build);
-  Var operator()(const Var& x) const { return matmul(x, weight); }
+  Var operator()(const Var& x) const { return bias.defined() ? linear(x, weight, bias) : matmul(x, weight); }
 };
 
 // Rows of weight [vocabulary, width] by id.
@@ -30,19 +44,25 @@ struct Embedding {
   Var operator()(const Tensor& ids) const { return embedding(weight, ids); }
 };
 
-// x / sqrt(mean(x^2) + epsilon) * weight, weight [width] starts at 1.
-struct RmsNorm {
-  Var weight;
+// rms: x / sqrt(mean(x^2) + epsilon) * weight;  layer: (x - mean) / sqrt(variance + epsilon) * weight + bias.
+// weight [width] starts at 1, bias [width] at 0 (layer only).
+struct Norm {
+  Var weight, bias;
+  NormKind kind;
   double epsilon = 1e-5;
-  RmsNorm(const std::string& name, int64_t width, Build build);
-  Var operator()(const Var& x) const { return rms_norm(x, weight, epsilon); }
+  Norm(const std::string& name, NormKind kind, int64_t width, Build build);
+  Var operator()(const Var& x) const {
+    return kind == NormKind::rms ? rms_norm(x, weight, epsilon) : layer_norm(x, weight, bias, epsilon);
+  }
 };
 
-// down(silu(gate(x)) * up(x))
-struct SwigluMlp {
-  Linear gate, up, down;
-  SwigluMlp(const std::string& name, int64_t width, int64_t hidden, Build build);
-  Var operator()(const Var& x) const { return down(swiglu(gate(x), up(x))); }
+// swiglu: down(silu(gate(x)) * up(x));  gelu: down(gelu(up(x))). `down` starts with the deviation `down_deviation`.
+struct Mlp {
+  MlpKind kind;
+  std::optional<Linear> gate;  // of swiglu
+  Linear up, down;
+  Mlp(const std::string& name, MlpKind kind, int64_t width, int64_t hidden, Build build, double down_deviation);
+  Var operator()(const Var& x) const;
 };
 
 }  // namespace phasor

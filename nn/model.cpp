@@ -1,6 +1,9 @@
 // The transformer: checks of its shape, construction, forward.
 #include "nn/model.hpp"
 
+#include <cmath>
+#include <utility>
+
 namespace phasor {
 
 AttentionShape ModelShape::attention() const {
@@ -19,14 +22,30 @@ AttentionShape ModelShape::attention() const {
           .head_dim = width / heads,
           .train_length = train_length,
           .rope_base = rope_base,
-          .fraction = fraction};
+          .fraction = fraction,
+          .dtype = dtype};
+}
+
+static double residual_deviation(const ModelShape& s) {
+  return s.init == InitKind::normal ? s.init_deviation
+                                    : s.init_deviation / std::sqrt(2 * static_cast<double>(s.layers));
 }
 
 Block::Block(const std::string& name, const ModelShape& s, Build build)
-    : attention_norm(name + ".attention_norm", s.width, build),
-      attention(name + ".attention", s.attention(), s.layout, build),
-      mlp_norm(name + ".mlp_norm", s.width, build),
-      mlp(name + ".mlp", s.width, s.hidden, build) {}
+    : attention_norm(name + ".attention_norm", s.norm, s.width, build),
+      attention(name + ".attention", s.attention(), s.layout, build, residual_deviation(s)),
+      mlp_norm(name + ".mlp_norm", s.norm, s.width, build),
+      mlp(name + ".mlp", s.mlp, s.width, s.hidden, build, residual_deviation(s)) {}
+
+Var Block::operator()(const Var& x, int64_t layer, const AttentionPass& pass) const {
+  const Var middle = x + attention(attention_norm(x), layer, pass);
+  const Var written = observed(pass.observer, {Site::mlp_out, layer}, mlp(mlp_norm(middle)));
+  return observed(pass.observer, {Site::residual, layer}, middle + written);
+}
+
+static Build build_of(const ModelShape& s, ParameterList& parameters, Random& random) {
+  return {parameters, random, s.dtype, s.init_deviation, s.bias};
+}
 
 static std::vector<Block> blocks_of(const ModelShape& shape, Build build) {
   std::vector<Block> blocks;
@@ -36,56 +55,109 @@ static std::vector<Block> blocks_of(const ModelShape& shape, Build build) {
   return blocks;
 }
 
-Transformer::Transformer(const ModelShape& shape, uint64_t seed) : Transformer(shape, Random{.seed = seed}) {}
+static std::optional<Linear> head_of(const ModelShape& s, Build build) {
+  if (s.head == HeadKind::tied) return {};
+  build.bias = LinearBias::no;
+  return Linear("head", s.width, s.vocabulary, build);
+}
 
-Transformer::Transformer(const ModelShape& shape, Random random)
+Transformer::Transformer(const ModelShape& shape, uint64_t seed)
+    : Transformer(shape, seed, encoding_named(shape.encoding)) {}
+
+Transformer::Transformer(const ModelShape& shape, uint64_t seed, const EncodingEntry& encoding)
+    : Transformer(shape, Random{.seed = seed}, encoding) {}
+
+Transformer::Transformer(const ModelShape& shape, Random random, const EncodingEntry& encoding)
     : shape_((shape.attention(), shape)),  // checked before anything is allocated
-      embedding_("embedding", shape.vocabulary, shape.width, {parameters_, random, shape.dtype}),
-      blocks_(blocks_of(shape, {parameters_, random, shape.dtype})),
-      final_norm_("final_norm", shape.width, {parameters_, random, shape.dtype}),
-      head_("head", shape.width, shape.vocabulary, {parameters_, random, shape.dtype}) {
-  const AttentionShape attention = shape.attention();
+      embedding_("embedding", shape.vocabulary, shape.width, build_of(shape, parameters_, random)),
+      blocks_(blocks_of(shape, build_of(shape, parameters_, random))),
+      final_norm_("final_norm", shape.norm, shape.width, build_of(shape, parameters_, random)),
+      head_(head_of(shape, build_of(shape, parameters_, random))) {
+  AttentionShape attention = shape.attention();
+  attention.seed = random.seed;
   ParameterList learned;
-  encoding_ = encoding_named(shape.encoding).make(attention, learned);
-  require<UsageError>(!encoding_.rotation || attention.head_dim % 2 == 0, "model",
+  encoding_ = encoding.make(attention, learned);
+  require<UsageError>(!encoding_.rotation || encoding_.features || attention.head_dim % 2 == 0, "model",
                       "head_dim = width / heads = ", shape.width, " / ", shape.heads, " = ", attention.head_dim,
                       " is odd; components are pairs of channels");
   parameters_.append("encoding.", learned);
 }
 
-Var Transformer::logits(const Tensor& ids, const ForwardOptions& options) const {
-  require(ids.rank() == 2, "transformer", "ids are ", ids.shape(), "; expected [batch, length]");
+// Everything that is the same in every layer.
+AttentionPass Transformer::pass_for(const Tensor& ids, const ForwardOptions& options) const {
+  const char* const op = "transformer";
+  require(ids.rank() == 2, op, "ids are ", ids.shape(), "; expected [batch, length]");
   const int64_t batch = ids.extent(0), length = ids.extent(1);
-  const Tensor positions = options.positions.defined() ? options.positions : consecutive_positions(length);
+  KeyValueCache* const cache = options.cache;
+  AttentionPass pass;
+  pass.encoding = &encoding_;
+  pass.options = {.scale = {}, .causal = Causal::yes, .segments = options.segments};
+  pass.unfused = encoding_.why_unfused() || (options.observer && options.observer->wants_scores());
+  pass.observer = options.observer;
+  pass.cache = cache;
+
+  Tensor positions = options.positions.defined()
+                         ? options.positions
+                         : consecutive_positions(length, cache ? static_cast<double>(cache->length()) : 0);
   require(positions.rank() == 2 && (positions.extent(0) == 1 || positions.extent(0) == batch) &&
               positions.extent(1) == length,
-          "transformer", "positions are ", positions.shape(), ", ids are ", ids.shape(),
-          "; expected [batch or 1, length]");
+          op, "positions are ", positions.shape(), ", ids are ", ids.shape(), "; expected [batch or 1, length]");
+  pass.k_positions = positions;
+  if (cache) {
+    require<UsageError>(!options.segments.defined(), op, "segments and a cache do not go together");
+    require<UsageError>(
+        !encoding_.rotation || !encoding_.rotation->depends_on_length, op,
+        "the encoding's tables depend on the current length: the keys in a cache would be turned by old "
+        "ones; read the whole text again");
+    require(cache->length_ == 0 || cache->batch_ == batch, op, "ids are ", ids.shape(), ", the cache holds a batch of ",
+            cache->batch_);
+    cache->batch_ = batch;
+    cache->layers_.resize(blocks_.size());
+    positions = positions.broadcast_to({batch, length});  // as those held: later ones may differ between the rows
+    pass.k_positions = cache->positions_.append(cache->length_, positions, 1);
+  }
 
-  PositionalContext context;
+  PositionalContext& context = pass.context;
   context.heads = shape_.heads;
   context.q_positions = context.k_positions = positions;
-  context.current_length = length;
+  context.current_length = pass.k_positions.extent(1);
   context.train_length = shape_.train_length;
-  const AttentionOptions attention_options{.scale = {}, .causal = Causal::yes, .segments = options.segments};
-
-  Var x = embedding_(ids);
-  if (encoding_.embed) x = encoding_.embed(x, context);
-  RotaryTables shared;
-  const RotaryTables* tables = nullptr;
-  for (const Block& block : blocks_) {
-    const Var normed = block.attention_norm(x);
-    if (encoding_.rotation && encoding_.rotation->same_in_every_layer && !tables) {
-      PositionalContext at_positions = context;
-      at_positions.q = normed;  // tells the tables' dtype
-      shared = encoding_.rotation->tables(at_positions);
-      tables = &shared;
-    }
-    x = x + block.attention(normed, encoding_, tables, context, attention_options);
-    x = x + block.mlp(block.mlp_norm(x));
-    ++context.layer;
+  context.q = Tensor::empty({0, 0, 0, 0}, shape_.dtype);  // tells the tables' dtype
+  if (encoding_.rotation && encoding_.rotation->same_in_every_layer) pass.tables = encoding_.rotation->tables(context);
+  if (encoding_.far_rotation && encoding_.far_rotation->same_in_every_layer)
+    pass.far = encoding_.far_rotation->tables(context);
+  if (encoding_.bias_of_distance) {
+    PositionalContext of_keys = context;
+    of_keys.k_positions = pass.k_positions;
+    pass.bias = bias_at(encoding_.bias_of_distance, of_keys, options.segments, shape_.dtype);
   }
-  return head_(final_norm_(x));
+  return pass;
+}
+
+Var Transformer::logits(const Tensor& ids, const ForwardOptions& options) const {
+  const Observer* const observer = options.observer;
+  Var x = embedding_(ids);
+  require<GradientError>(!options.cache || !x.needs_gradient(), "transformer",
+                         "a cache holds values only; read inside a NoGradient");
+  AttentionPass pass = pass_for(ids, options);
+  if (encoding_.embed) x = encoding_.embed(x, pass.context);
+  x = observed(observer, {Site::embedded, -1}, x);
+  const bool recompute = options.recompute_blocks && !(observer && observer->replace);
+  for (int64_t layer = 0; layer < shape_.layers; ++layer) {
+    const Block* const block = &blocks_[static_cast<size_t>(layer)];
+    if (!recompute) {
+      x = (*block)(x, layer, pass);
+      continue;
+    }
+    // The second call is for the gradients: nobody watches it.
+    x = checkpointed([block, layer, x, pass, second = false]() mutable {
+      if (std::exchange(second, true)) pass.observer = nullptr;
+      return (*block)(x, layer, pass);
+    });
+  }
+  if (options.cache) options.cache->length_ += ids.extent(1);
+  x = final_norm_(x);
+  return observed(observer, {Site::logits, -1}, head_ ? (*head_)(x) : matmul(x, transpose(embedding_.weight, 0, 1)));
 }
 
 }  // namespace phasor

@@ -1,4 +1,6 @@
-// A pre-norm decoder-only transformer (Llama's shape: RMSNorm, attention, SwiGLU, no biases, untied head).
+// A pre-norm decoder-only transformer. The defaults are Llama's shape (RMSNorm, SwiGLU, no biases, a head of its own);
+// NormKind::layer, MlpKind::gelu_tanh, LinearBias::yes, HeadKind::tied and InitKind::depth_scaled with learned
+// positions make it GPT-2's.
 //
 //   x = embedding(ids)
 //   x = x + attention(norm(x)),   x = x + mlp(norm(x))      for each block
@@ -11,16 +13,27 @@
 
 namespace phasor {
 
+enum class HeadKind { learned, tied };  // a weight of its own, or the embedding's, transposed
+// depth_scaled: what writes into the residual stream starts smaller by 1 / sqrt(2 layers), so that the stream's
+// variance does not grow with depth (Radford et al., GPT-2, section 2.3).
+enum class InitKind { normal, depth_scaled };
+
 struct ModelShape {
   int64_t vocabulary = 257;
   int64_t width = 128, layers = 2, heads = 2;
   int64_t kv_heads = 0;  // 0: as many as heads
-  int64_t hidden = 352;  // of the SwiGLU
+  int64_t hidden = 352;  // of the MLP
   int64_t train_length = 128;
   std::string encoding = "rope";
   RotaryLayout layout = RotaryLayout::half_split;
   double rope_base = 10000;
   double fraction = 0.75;
+  NormKind norm = NormKind::rms;
+  MlpKind mlp = MlpKind::swiglu;
+  LinearBias bias = LinearBias::no;  // of attention and MLP; the head has none
+  HeadKind head = HeadKind::learned;
+  InitKind init = InitKind::normal;
+  double init_deviation = 0.02;
   Dtype dtype = Dtype::f32;
 
   // UsageError with the formula if heads do not divide width, kv_heads do not divide heads, or a rotary head_dim is
@@ -29,22 +42,33 @@ struct ModelShape {
 };
 
 struct Block {
-  RmsNorm attention_norm;
+  Norm attention_norm;
   AttentionLayer attention;
-  RmsNorm mlp_norm;
-  SwigluMlp mlp;
+  Norm mlp_norm;
+  Mlp mlp;
   Block(const std::string& name, const ModelShape& shape, Build build);
+  Var operator()(const Var& x, int64_t layer, const AttentionPass& pass) const;
 };
 
 struct ForwardOptions {
-  Tensor positions;  // f64 [batch or 1, length]: the positions of the tokens; 0, 1, 2, ... unless given
-  Tensor segments;   // [batch or 1, length] i32 or i64: tokens attend within their segment; one segment unless given
+  // f64 [batch or 1, length]: the positions of the tokens; unless given 0, 1, 2, ..., with a cache following its last.
+  Tensor positions = {};
+  // [batch or 1, length] i32 or i64: tokens attend within their segment; one segment unless given. Not with a cache.
+  Tensor segments = {};
+  const Observer* observer = nullptr;
+  KeyValueCache* cache = nullptr;  // GradientError unless nothing is recorded (NoGradient)
+  // Keep no activations inside a block, compute them again in backward: memory for time, the same gradients to the last
+  // bit. The model must live until backward. An observer reads each site once all the same; one that replaces makes
+  // blocks keep their activations.
+  bool recompute_blocks = false;
 };
 
 class Transformer {
  public:
-  // Draws the initial weights from Random{seed}: the same for every encoding.
+  // Draws the initial weights from Random{seed}: the same for every encoding. The second one takes an encoding that has
+  // no file (yet); shape.encoding is not read.
   Transformer(const ModelShape& shape, uint64_t seed);
+  Transformer(const ModelShape& shape, uint64_t seed, const EncodingEntry& encoding);
 
   // ids [batch, length] -> logits [batch, length, vocabulary].
   Var logits(const Tensor& ids, const ForwardOptions& options = {}) const;
@@ -55,14 +79,15 @@ class Transformer {
   const std::vector<Block>& blocks() const { return blocks_; }
 
  private:
-  Transformer(const ModelShape& shape, Random random);
+  Transformer(const ModelShape& shape, Random random, const EncodingEntry& encoding);
+  AttentionPass pass_for(const Tensor& ids, const ForwardOptions& options) const;
 
   ModelShape shape_;
   ParameterList parameters_;
   Embedding embedding_;
   std::vector<Block> blocks_;
-  RmsNorm final_norm_;
-  Linear head_;
+  Norm final_norm_;
+  std::optional<Linear> head_;  // none where it is tied
   PositionalEncoding encoding_;
 };
 

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "core/dispatch.hpp"
+#include "core/ops/binary.hpp"
 #include "core/parallel.hpp"
 #include "core/simd.hpp"
 
@@ -61,14 +62,15 @@ void AdamW::step(const ParameterList& parameters, const GradientList& gradients,
   const double correction2 = 1 - std::pow(options.beta2, static_cast<double>(steps));
   for (size_t i = 0; i < all.size(); ++i) {
     const Tensor w = all[i].var.value(), g = gradients[i].contiguous();
-    const double decay = all[i].decay == Decay::yes ? options.weight_decay : 0;
+    const double decay = options.weight_decay * all[i].options.weight_decay_factor;
+    const double own_rate = learning_rate * all[i].options.learning_rate_factor;
     with_float("adamw", w.dtype(), [&]<class T>() {
       using namespace simd;
       const Vec<T> beta1 = set(T(options.beta1)), rest1 = set(T(1 - options.beta1));
       const Vec<T> beta2 = set(T(options.beta2)), rest2 = set(T(1 - options.beta2));
-      const Vec<T> scale = set(T(gradient_scale)), keep = set(T(1 - learning_rate * decay)),
+      const Vec<T> scale = set(T(gradient_scale)), keep = set(T(1 - own_rate * decay)),
                    epsilon = set(T(options.epsilon));
-      const Vec<T> rate = set(T(learning_rate / correction1)), inverse2 = set(T(1 / std::sqrt(correction2)));
+      const Vec<T> rate = set(T(own_rate / correction1)), inverse2 = set(T(1 / std::sqrt(correction2)));
       T *const pw = w.data<T>(), *const pm = first[i].data<T>(), *const pv = second[i].data<T>();
       const T* const pg = g.data<T>();
       parallel_for(w.size(), 1 << 14, [&](int64_t begin, int64_t end) {
@@ -88,6 +90,16 @@ void AdamW::step(const ParameterList& parameters, const GradientList& gradients,
                  [&](Vec<T> v, T* p) { store_first<T>(end - j, v, p + j); });
       });
     });
+  }
+}
+
+void clip_each(const ParameterList& parameters, GradientList& gradients) {
+  const std::vector<Parameter>& all = parameters.all();
+  require(gradients.size() == all.size(), "clip_each", gradients.size(), " gradients for ", all.size(), " parameters");
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (all[i].options.gradient_clip == 0) continue;
+    const double factor = clip_factor(global_norm({gradients[i]}), all[i].options.gradient_clip);
+    if (factor != 1) gradients[i] = mul(gradients[i], Tensor::scalar(factor, gradients[i].dtype()));
   }
 }
 

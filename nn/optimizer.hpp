@@ -7,7 +7,7 @@ namespace phasor {
 
 struct AdamWOptions {
   double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8;
-  double weight_decay = 0.1;  // decoupled (Loshchilov & Hutter, arXiv:1711.05101), on parameters with Decay::yes
+  double weight_decay = 0.1;  // decoupled (Loshchilov & Hutter, arXiv:1711.05101), times each parameter's factor
 };
 
 // Gradients of all parameters, in the parameters' order.
@@ -26,11 +26,16 @@ struct AdamW {
   // One step, in place and over all parameters at once:
   //   g = gradient * gradient_scale
   //   m = beta1 m + (1 - beta1) g,   v = beta2 v + (1 - beta2) g^2
-  //   w = w (1 - learning_rate * decay) - learning_rate * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)
+  //   w = w (1 - rate * decay) - rate * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)
+  // with rate = learning_rate * learning_rate_factor and decay = weight_decay * weight_decay_factor of the parameter.
   // gradient_scale carries the clipping: min(1, limit / norm).
   void step(const ParameterList& parameters, const GradientList& gradients, double learning_rate,
             double gradient_scale = 1);
 };
+
+// Scales each gradient whose norm exceeds its parameter's gradient_clip down to it. The global norm is taken
+// afterwards.
+void clip_each(const ParameterList& parameters, GradientList& gradients);
 
 // min(1, limit / norm); limit 0 means no clipping.
 double clip_factor(double norm, double limit);

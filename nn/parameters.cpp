@@ -5,9 +5,13 @@
 
 namespace phasor {
 
-Var ParameterList::add(const std::string& name, const Tensor& initial, Decay decay) {
+Var ParameterList::add(const std::string& name, const Tensor& initial, const ParameterOptions& options) {
   for (const Parameter& p : all_) require<UsageError>(p.name != name, "parameters", "the name '", name, "' is taken");
-  all_.push_back({name, Var::leaf(initial.clone()), decay});
+  const ParameterOptions& o = options;
+  require<UsageError>(o.weight_decay_factor >= 0 && o.learning_rate_factor >= 0 && o.gradient_clip >= 0, "parameters",
+                      name, ": weight_decay_factor ", o.weight_decay_factor, ", learning_rate_factor ",
+                      o.learning_rate_factor, ", gradient_clip ", o.gradient_clip, "; none may be negative");
+  all_.push_back({name, Var::leaf(initial.clone()), options});
   return all_.back().var;
 }
 
@@ -15,7 +19,7 @@ void ParameterList::append(const std::string& prefix, const ParameterList& other
   for (const Parameter& p : other.all_) {
     for (const Parameter& mine : all_)
       require<UsageError>(mine.name != prefix + p.name, "parameters", "the name '", mine.name, "' is taken");
-    all_.push_back({prefix + p.name, p.var, p.decay});
+    all_.push_back({prefix + p.name, p.var, p.options});
   }
 }
 

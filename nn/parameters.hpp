@@ -9,18 +9,23 @@
 
 namespace phasor {
 
-enum class Decay { yes, no };  // whether AdamW shrinks it: weights of products yes; norms, embeddings, encodings no
+// How the optimizer treats a parameter.
+struct ParameterOptions {
+  double weight_decay_factor = 0;  // of AdamW's weight decay: 1 for weights of products; norms, embeddings, encodings 0
+  double learning_rate_factor = 1;  // of the learning rate: learned frequencies want another one; 0 keeps it fixed
+  double gradient_clip = 0;         // limit of the norm of its own gradient, before the global one; 0: none
+};
 
 struct Parameter {
   std::string name;
   Var var;
-  Decay decay;
+  ParameterOptions options;
 };
 
 class ParameterList {
  public:
-  // A new leaf with a row-major copy of `initial`. UsageError if the name is taken.
-  Var add(const std::string& name, const Tensor& initial, Decay decay);
+  // A new leaf with a row-major copy of `initial`. UsageError if the name is taken or an option is negative.
+  Var add(const std::string& name, const Tensor& initial, const ParameterOptions& options = {});
   // Adds the other list's parameters under `prefix`.
   void append(const std::string& prefix, const ParameterList& other);
 

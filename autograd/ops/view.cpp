@@ -32,8 +32,8 @@ Var broadcast_to(const Var& x, const Shape& shape) {
 }
 
 Var cast(const Var& x, Dtype dtype) {
-  require<DtypeError>(is_float(x.dtype()) && is_float(dtype), "cast", "from ", x.dtype(), " to ", dtype,
-                      "; needs f32 or f64 on both sides");
+  require<DtypeError>(is_float(x.dtype()) && is_float(dtype), "cast", "x is ", x.dtype(), ", the dtype asked for is ",
+                      dtype, "; needs f32 or f64 for both");
   return record("cast", x.value().to(dtype), {x},
                 [from = x.dtype()](const Tensor& dy, Wanted) { return std::vector{dy.to(from)}; });
 }

@@ -6,9 +6,13 @@
 // kv head h / (heads / kv_heads). q_length may be shorter than k_length (decoding): query i stands at key index
 // i + k_length - q_length. Causal by index in the sequence, never by a position's value.
 //
-// The fused path never stores scores: it holds a tile of rows at a time. It is the case without bias, segments
-// included. The unfused path is complete and the reference. Errors: ShapeError, DtypeError, ValueError (a row with no
-// key to look at cannot occur: a query always sees itself).
+// What causality or segments hide stays hidden whatever the bias is, and has no part in any gradient. Keys may be
+// hidden by a bias of -inf too. A row that sees no key (only such a bias can do that: a query always sees itself) is
+// the sum of nothing: out 0, log_sum_exp -inf, no gradient; joined with other keys by log_sum_exp it weighs nothing.
+//
+// The fused path never stores scores: it holds a tile of rows at a time. The unfused path (autograd/ops.hpp) is
+// complete and the reference. Errors: ShapeError, DtypeError, ValueError (k_length 0 with queries, by_distance without
+// causality).
 #pragma once
 
 #include <optional>
@@ -26,32 +30,48 @@ struct AttentionOptions {
   Tensor segments = {};
 };
 
+// What is added to the scaled scores, in the dtype of q; either, both or neither.
+struct AttentionBias {
+  // [heads or 1, max_distance], added at distance q_index - k_index (in the sequence); causal attention only, and
+  // max_distance >= k_length. Memory for it and its gradient grows with the length.
+  Tensor by_distance = {};
+  // Broadcasts to [batch, heads, q_length, k_length]. Its gradient has that shape: memory grows with the square of the
+  // length.
+  Tensor by_position = {};
+};
+
 // The checks of the fused and the unfused path; `op` names the caller in the message.
 void require_attention_arguments(const char* op, const Tensor& q, const Tensor& k, const Tensor& v,
-                                 const AttentionOptions& options);
+                                 const AttentionOptions& options, const AttentionBias& bias = {});
 
 struct AttentionResult {
   Tensor out, log_sum_exp;
 };
 
-AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options = {});
+AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options = {},
+                          const AttentionBias& bias = {});
 
 struct AttentionGradients {
-  Tensor dq, dk, dv;  // in memory like q, k, v
+  Tensor dq, dk, dv;    // in memory like q, k, v
+  AttentionBias dbias;  // of the biases given and wanted; by_distance has its bias's shape, by_position the full one
 };
+struct WantedBiases {
+  bool by_distance = true, by_position = true;
+};
+// Either of `dout` and `dlog_sum_exp` may be left undefined, which means zeros and saves their work.
 AttentionGradients attention_backward(const Tensor& q, const Tensor& k, const Tensor& v,
-                                      const AttentionOptions& options, const AttentionResult& forward,
-                                      const Tensor& dout);
+                                      const AttentionOptions& options, const AttentionBias& bias,
+                                      const AttentionResult& forward, const Tensor& dout, const Tensor& dlog_sum_exp,
+                                      const WantedBiases& wanted = {});
 
-// Additive mask of the unfused path: 0 where query i may see key j, -inf elsewhere.
-// [batch or 1, 1, q_length, k_length]; batch is 1 without segments.
-Tensor attention_mask(int64_t q_length, int64_t k_length, const AttentionOptions& options, Dtype dtype);
+// Where query i may see key j, as the unfused path hides: boolean [batch or 1, 1, q_length, k_length]; batch is 1
+// without segments.
+Tensor visible_pairs(int64_t q_length, int64_t k_length, const AttentionOptions& options);
 
 namespace reference {
-// Plain loops in double. `bias` may be undefined, [heads or 1, max_distance] added at distance q_index - k_index
-// (rank 2), or broadcast to [batch, heads, q_length, k_length] (rank 4).
-AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options,
-                          const Tensor& bias);
+// Plain loops in double.
+AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options = {},
+                          const AttentionBias& bias = {});
 }  // namespace reference
 
 }  // namespace phasor

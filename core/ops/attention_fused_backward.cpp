@@ -1,10 +1,11 @@
 // The gradient of attention without stored scores: a task per kv head and chunk of keys.
 //
 // With p = e^(s - log_sum_exp) recomputed (Dao et al., FlashAttention, arXiv:2205.14135):
-//   dv = p^T dout     dp = dout v^T     ds = p (dp - rowsum(dout out))     dq = scale ds k     dk = scale ds^T q
+//   dv = p^T dout     dp = dout v^T     ds = p (dp - delta)     dq = scale ds k     dk = scale ds^T q     dbias = ds
+// delta = rowsum(dout out) - dlog_sum_exp, because log_sum_exp has the derivative p with respect to s.
 #include "core/allocator.hpp"
 #include "core/dispatch.hpp"
-#include "core/ops/attention_tile.hpp"
+#include "core/ops/attention_bias.hpp"
 #include "core/parallel.hpp"
 
 namespace phasor {
@@ -28,6 +29,20 @@ void pattern_and_score_gradient(int64_t keys, T* s, T* dp, simd::Vec<T> log_sum_
 }
 
 template <class T>
+void scale_band(int64_t keys, T* x, T factor) {
+  const simd::Vec<T> by = simd::set<T>(factor);
+  for (int64_t at = 0; at < keys * tile_rows; at += tile_rows) simd::store<T>(simd::load<T>(x + at) * by, x + at);
+}
+
+// [inside] rows' log_sum_exp; 0 for a row that sees no key, so that its p is e^(-inf - 0) = 0.
+template <class T>
+simd::Vec<T> load_log_sum_exp(int64_t inside, const T* log_sum_exp) {
+  const simd::Vec<T> own = simd::load_first<T>(inside, log_sum_exp);
+  const auto sees_nothing = simd::hn::Eq(own, simd::set<T>(-std::numeric_limits<T>::infinity()));
+  return simd::hn::IfThenZeroElse(sees_nothing, own);
+}
+
+template <class T>
 void clear_rows(T* x, int64_t rows, int64_t dim, int64_t ld) {
   for (int64_t row = 0; row < rows; ++row) std::fill_n(x + row * ld, dim, T(0));
 }
@@ -40,9 +55,12 @@ int64_t key_chunks(const Problem& problem) {
 }
 
 template <class T>
-struct BackwardRows {
+struct Operands {
   Rows<T> q, k, v, dout, dq, dk, dv;
   const T *log_sum_exp, *delta;  // [batch, heads, q_length]
+  bool dout_is_zero;             // then dout is not read
+  const Bias<T>& bias;
+  const BiasGradients<T>& dbias;
 };
 
 // The tiles of one task.
@@ -73,34 +91,47 @@ void copy_rows(int64_t rows, int64_t dim, const T* from, int64_t ld, T* to) {
 
 // One block of keys against every query row of its heads that may see it.
 template <class T>
-void backward_block(const Problem& problem, const BackwardRows<T>& x, int64_t batch, int64_t kv_head, int64_t dq_batch,
+void backward_block(const Problem& problem, const Operands<T>& x, int64_t batch, int64_t kv_head, int64_t dq_batch,
                     Onto dq_onto, int64_t start, int64_t end, const BackwardScratch<T>& scratch) {
   const int64_t qk_dim = problem.qk_dim, v_dim = problem.v_dim;
   const T scale = static_cast<T>(problem.scale), *const labels = problem.labels_of<T>(batch);
   const T *const k = x.k.at(batch, kv_head, start), *const v = x.v.at(batch, kv_head, start);
   T *const dk = x.dk.at(batch, kv_head, start), *const dv = x.dv.at(batch, kv_head, start);
-  // The last rows see every key of the block: taken first, they write dk and dv, the others add.
-  Onto onto = Onto::zero;
+  if (labels) clear_rows(dk, end - start, qk_dim, x.dk.ld);
+  if (labels || x.dout_is_zero) clear_rows(dv, end - start, v_dim, x.dv.ld);
+  // The last rows see every key of the block: taken first, they write dk and dv, the others add. With segments they may
+  // be skipped.
+  Onto onto = labels ? Onto::sum : Onto::zero;
   for (int64_t head = kv_head * problem.group(); head < (kv_head + 1) * problem.group(); ++head) {
     const int64_t statistics = (batch * problem.heads + head) * problem.q_length;
     const int64_t last = (problem.q_length - 1) / tile_rows * tile_rows;
     for (int64_t first = last; first >= problem.first_tile(start); first -= tile_rows) {
       const Tile<T> tile(problem, first, start, end);
-      const T *const q = x.q.at(batch, head, first), *const dout = x.dout.at(batch, head, first);
-      copy_rows(tile.rows, qk_dim, q, x.q.ld, scratch.q);
-      copy_rows(tile.rows, v_dim, dout, x.dout.ld, scratch.dout);
+      if (!problem.may_share_segment(labels, first, tile.rows, start, start + tile.count)) continue;
+      copy_rows(tile.rows, qk_dim, x.q.at(batch, head, first), x.q.ld, scratch.q);
       transpose_tile<T>(tile.rows, tile.wide(), qk_dim, scale, scratch.q, qk_dim, scratch.transposed_q, tile_rows);
-      transpose_tile<T>(tile.rows, tile.wide(), v_dim, T(1), scratch.dout, v_dim, scratch.transposed_dout, tile_rows);
       multiply_transposed<T>(tile, qk_dim, k, x.k.ld, scratch.transposed_q, scratch.s);
-      multiply_transposed<T>(tile, v_dim, v, x.v.ld, scratch.transposed_dout, scratch.dp);
+      if (x.dout_is_zero) {
+        std::fill_n(scratch.dp, tile.count * tile_rows, T(0));
+      } else {
+        copy_rows(tile.rows, v_dim, x.dout.at(batch, head, first), x.dout.ld, scratch.dout);
+        transpose_tile<T>(tile.rows, tile.wide(), v_dim, T(1), scratch.dout, v_dim, scratch.transposed_dout, tile_rows);
+        multiply_transposed<T>(tile, v_dim, v, x.v.ld, scratch.transposed_dout, scratch.dp);
+      }
       for (int64_t row = 0; row < tile.rows; row += Tile<T>::lanes) {
         const int64_t inside = std::min(Tile<T>::lanes, tile.rows - row), at = statistics + first + row;
+        const int64_t keys = tile.keys_of_band(row);
+        if (x.bias.is_given()) x.bias.add(tile, batch, head, row, scratch.s);
         tile.hide(problem, labels, row, scratch.s);
-        pattern_and_score_gradient<T>(tile.keys_of_band(row), scratch.s + row, scratch.dp + row,
-                                      simd::load_first<T>(inside, x.log_sum_exp + at),
-                                      simd::load_first<T>(inside, x.delta + at), scale);
+        pattern_and_score_gradient<T>(keys, scratch.s + row, scratch.dp + row,
+                                      load_log_sum_exp(inside, x.log_sum_exp + at),
+                                      simd::load_first<T>(inside, x.delta + at), x.dbias.are_wanted() ? T(1) : scale);
+        if (x.dbias.are_wanted()) {
+          x.dbias.add(tile, dq_batch, batch, head, row, scratch.dp);
+          scale_band<T>(keys, scratch.dp + row, scale);
+        }
       }
-      sum_over_rows<T>(tile, v_dim, scratch.s, scratch.dout, dv, x.dv.ld, onto);
+      if (!x.dout_is_zero) sum_over_rows<T>(tile, v_dim, scratch.s, scratch.dout, dv, x.dv.ld, onto);
       sum_over_rows<T>(tile, qk_dim, scratch.dp, scratch.q, dk, x.dk.ld, onto);
       sum_over_keys<T>(tile, qk_dim, scratch.dp, k, x.k.ld, x.dq.at(dq_batch, head, first), x.dq.ld, dq_onto);
       onto = Onto::sum;
@@ -108,18 +139,22 @@ void backward_block(const Problem& problem, const BackwardRows<T>& x, int64_t ba
   }
 }
 
-// delta [batch, heads, q_length] = sum over channels of dout out
+// delta [batch, heads, q_length] = sum over channels of dout out, less dlog_sum_exp; either may be undefined.
 template <class T>
-Tensor row_products(const Problem& problem, const Tensor& dout, const Tensor& out) {
+Tensor score_shift(const Problem& problem, const Tensor& dout, const Tensor& out, const Tensor& dlog_sum_exp) {
   const Tensor delta = Tensor::empty({problem.batches, problem.heads, problem.q_length}, out.dtype());
-  const Rows<T> dout_rows(dout), out_rows(out);
+  const Rows<T> dout_rows(dout.defined() ? dout : out), out_rows(out);
+  const Tensor subtracted = dlog_sum_exp.defined() ? dlog_sum_exp.contiguous() : Tensor();
   parallel_for(delta.size(), grain_for(2 * problem.v_dim), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t row = i % problem.q_length, head = i / problem.q_length % problem.heads;
       const int64_t batch = i / problem.q_length / problem.heads;
-      delta.data<T>()[i] = simd::sum<T>(
-          problem.v_dim, [](auto a, auto b) { return a * b; }, dout_rows.at(batch, head, row),
-          out_rows.at(batch, head, row));
+      T& sum = delta.data<T>()[i] = 0;
+      if (dout.defined())
+        sum = simd::sum<T>(
+            problem.v_dim, [](auto a, auto b) { return a * b; }, dout_rows.at(batch, head, row),
+            out_rows.at(batch, head, row));
+      if (subtracted.defined()) sum -= subtracted.data<T>()[i];
     }
   });
   return delta;
@@ -145,60 +180,83 @@ void add_chunks(const Problem& problem, int64_t chunks, const Rows<T>& partial, 
 }
 
 template <class T>
-void backward(const Problem& problem, const Tensor& q, const Tensor& k, const Tensor& v, const AttentionResult& forward,
-              const Tensor& dout, const AttentionGradients& gradients) {
+AttentionBias backward(const Problem& problem, const Tensor& q, const Tensor& k, const Tensor& v,
+                       const AttentionBias& bias, const AttentionResult& forward, const Tensor& dout,
+                       const Tensor& dlog_sum_exp, const AttentionBias& wanted, const AttentionGradients& gradients) {
   const int64_t chunks = key_chunks(problem), blocks = pieces(problem.k_length, block_keys);
-  const Tensor delta = row_products<T>(problem, dout, forward.out);
+  const Tensor delta = score_shift<T>(problem, dout, forward.out, dlog_sum_exp);
   const Tensor dq =
       chunks == 1
           ? gradients.dq
           : Tensor::empty({chunks * problem.batches, problem.heads, problem.q_length, problem.qk_dim}, q.dtype());
-  const BackwardRows<T> x{Rows<T>(q),
-                          Rows<T>(k),
-                          Rows<T>(v),
-                          Rows<T>(dout),
-                          Rows<T>(dq),
-                          Rows<T>(gradients.dk),
-                          Rows<T>(gradients.dv),
-                          forward.log_sum_exp.data<T>(),
-                          delta.data<T>()};
+  const Bias<T> given(problem, bias);
+  const BiasGradients<T> dbias(problem, wanted, chunks * problem.batches);
+  const Operands<T> x{Rows<T>(q),
+                      Rows<T>(k),
+                      Rows<T>(v),
+                      Rows<T>(dout.defined() ? dout : forward.out),
+                      Rows<T>(dq),
+                      Rows<T>(gradients.dk),
+                      Rows<T>(gradients.dv),
+                      forward.log_sum_exp.data<T>(),
+                      delta.data<T>(),
+                      !dout.defined(),
+                      given,
+                      dbias};
+  const bool has_segments = problem.labels.defined();  // then rows may be skipped
   parallel_for(problem.batches * problem.kv_heads * chunks, 1, [&](int64_t task, int64_t) {
     const int64_t chunk = task % chunks, kv_head = task / chunks % problem.kv_heads;
     const int64_t batch = task / chunks / problem.kv_heads, dq_batch = chunk * problem.batches + batch;
     const int64_t first_block = chunk * blocks / chunks, end_block = (chunk + 1) * blocks / chunks;
+    const int64_t cleared = has_segments ? problem.q_length : problem.first_tile(first_block * block_keys);
     for (int64_t head = kv_head * problem.group(); head < (kv_head + 1) * problem.group(); ++head)
-      clear_rows(x.dq.at(dq_batch, head, 0), problem.first_tile(first_block * block_keys), problem.qk_dim, x.dq.ld);
+      clear_rows(x.dq.at(dq_batch, head, 0), cleared, problem.qk_dim, x.dq.ld);
     const BackwardScratch<T> scratch(problem);
     for (int64_t block = first_block; block < end_block; ++block)
-      backward_block<T>(problem, x, batch, kv_head, dq_batch, block == first_block ? Onto::zero : Onto::sum,
-                        block * block_keys, std::min((block + 1) * block_keys, problem.k_length), scratch);
+      backward_block<T>(problem, x, batch, kv_head, dq_batch,
+                        block == first_block && !has_segments ? Onto::zero : Onto::sum, block * block_keys,
+                        std::min((block + 1) * block_keys, problem.k_length), scratch);
   });
   if (chunks > 1) add_chunks<T>(problem, chunks, Rows<T>(dq), Rows<T>(gradients.dq));
+  return dbias.result();
 }
 
 }  // namespace
 
 AttentionGradients attention_backward(const Tensor& q, const Tensor& k, const Tensor& v,
-                                      const AttentionOptions& options, const AttentionResult& forward,
-                                      const Tensor& dout) {
-  require_attention_arguments("attention_backward", q, k, v, options);
+                                      const AttentionOptions& options, const AttentionBias& bias,
+                                      const AttentionResult& forward, const Tensor& dout, const Tensor& dlog_sum_exp,
+                                      const WantedBiases& wanted) {
+  const char* const op = "attention_backward";
+  require_attention_arguments(op, q, k, v, options, bias);
   require(
       forward.out.shape() == q.shape().with(-1, v.extent(-1)) && forward.log_sum_exp.shape() == q.shape().without(-1),
-      "attention_backward", "forward is of other arguments: out ", forward.out.shape(), ", log_sum_exp ",
-      forward.log_sum_exp.shape(), ", q ", q.shape(), ", v ", v.shape());
-  require_same_dtype("attention_backward", "q", q, "out", forward.out);
-  require_same_dtype("attention_backward", "q", q, "log_sum_exp", forward.log_sum_exp);
-  require_same_shape("attention_backward", "dout", dout, "out", forward.out);
-  require_same_dtype("attention_backward", "dout", dout, "out", forward.out);
-  const AttentionGradients gradients{gradient_like(q), gradient_like(k), gradient_like(v)};
-  const Problem problem(q, k, v, options);
-  if (forward.log_sum_exp.size() == 0) {
-    for (const Tensor& gradient : {gradients.dq, gradients.dk, gradients.dv}) fill(gradient, 0);
-    return gradients;
+      op, "forward is of other arguments: out ", forward.out.shape(), ", log_sum_exp ", forward.log_sum_exp.shape(),
+      ", q ", q.shape(), ", v ", v.shape());
+  require_same_dtype(op, "q", q, "out", forward.out);
+  require_same_dtype(op, "q", q, "log_sum_exp", forward.log_sum_exp);
+  require<ValueError>(dout.defined() || dlog_sum_exp.defined(), op, "neither dout nor dlog_sum_exp is given");
+  if (dout.defined()) {
+    require_same_shape(op, "dout", dout, "out", forward.out);
+    require_same_dtype(op, "dout", dout, "out", forward.out);
   }
-  with_float("attention_backward", q.dtype(), [&]<class T>() {
-    backward<T>(problem, with_rows(q), with_rows(k), with_rows(v),
-                {with_rows(forward.out), forward.log_sum_exp.contiguous()}, with_rows(dout), gradients);
+  if (dlog_sum_exp.defined()) {
+    require_same_shape(op, "dlog_sum_exp", dlog_sum_exp, "log_sum_exp", forward.log_sum_exp);
+    require_same_dtype(op, "dlog_sum_exp", dlog_sum_exp, "log_sum_exp", forward.log_sum_exp);
+  }
+  AttentionGradients gradients{gradient_like(q), gradient_like(k), gradient_like(v), {}};
+  const Problem problem(q, k, v, options);
+  const AttentionBias differentiated{wanted.by_distance ? bias.by_distance : Tensor(),
+                                     wanted.by_position ? bias.by_position : Tensor()};
+  if (forward.log_sum_exp.size() == 0)
+    for (const Tensor& gradient : {gradients.dq, gradients.dk, gradients.dv}) fill(gradient, 0);
+  with_float(op, q.dtype(), [&]<class T>() {
+    gradients.dbias =
+        forward.log_sum_exp.size() == 0
+            ? BiasGradients<T>(problem, differentiated, 1).result()
+            : backward<T>(problem, with_rows(q), with_rows(k), with_rows(v), bias,
+                          {with_rows(forward.out), forward.log_sum_exp.contiguous()},
+                          dout.defined() ? with_rows(dout) : dout, dlog_sum_exp, differentiated, gradients);
   });
   return gradients;
 }

@@ -69,6 +69,16 @@ struct Problem {
   const T* labels_of(int64_t batch) const {
     return labels.defined() ? labels.data<T>() + (labels.extent(0) == 1 ? 0 : batch * k_length) : nullptr;
   }
+  // False only if no key of [start, end) is of the segment of a query of [first, first + rows): if the ranges of their
+  // labels do not meet. Labels grow along packed documents, so that this finds every such pair of a tile and a block.
+  template <class T>
+  bool may_share_segment(const T* own_labels, int64_t first, int64_t rows, int64_t start, int64_t end) const {
+    if (!own_labels) return true;
+    const T* const queries = own_labels + first + ahead();
+    const auto [first_query, last_query] = std::minmax_element(queries, queries + rows);
+    const auto [first_key, last_key] = std::minmax_element(own_labels + start, own_labels + end);
+    return *first_key <= *last_query && *first_query <= *last_key;
+  }
 
  private:
   // Ids renumbered 0, 1, ... in order of appearance: small enough to be exact as floating-point numbers.
@@ -99,6 +109,8 @@ struct Tile {
         count(std::min(end, problem.key_limit(first + rows)) - start),
         first_hidden(problem.causal == Causal::yes ? problem.key_limit(first + 1) - start : count) {}
 
+  // From the row to key 0 of the tile, with causality; a key later is 1 nearer.
+  int64_t distance(int64_t row) const { return first_hidden - 1 + row; }
   int64_t wide() const { return pieces(rows, lanes) * lanes; }
   int64_t keys_of_band(int64_t row) const { return std::clamp<int64_t>(first_hidden + row + lanes - 1, 0, count); }
   // body(begin, end, row): keys [begin, end) are seen from the band that starts at `row` on.

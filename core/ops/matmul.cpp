@@ -115,16 +115,20 @@ struct Operand {
   }
 };
 
-// Tile `index` of c = a b, c row-major with rows n apart. The partial results of a cut sum lie m n apart.
+// Tile `index` of c = a b, c row-major with rows n apart, or of a b + `onto` in every row, unless that is null. The
+// partial results of a cut sum lie m n apart.
 template <class T>
-void run_tile(const Operand<T>& a, const Operand<T>& b, T* c, int64_t m, int64_t n, int64_t k, const Tile& tile,
-              int64_t index) {
+void run_tile(const Operand<T>& a, const Operand<T>& b, const T* onto, T* c, int64_t m, int64_t n, int64_t k,
+              const Tile& tile, int64_t index) {
   const int64_t across = pieces(n, tile.n), down = pieces(m, tile.m);
   const int64_t column = index % across * tile.n, row = index / across % down * tile.m;
   const int64_t part = index / across / down, start = part * tile.k;
-  gemm<T>(a.layout.trans, b.layout.trans, std::min(tile.m, m - row), std::min(tile.n, n - column),
-          std::min(tile.k, k - start), T(1), a.at(row, start), a.layout.ld, b.at(start, column), b.layout.ld, T(0),
-          c + part * m * n + row * n + column, n);
+  const int64_t rows = std::min(tile.m, m - row), columns = std::min(tile.n, n - column);
+  T* const to = c + part * m * n + row * n + column;
+  const bool continues = onto != nullptr && part == 0;
+  for (int64_t i = 0; continues && i < rows; ++i) std::copy_n(onto + column, columns, to + i * n);
+  gemm<T>(a.layout.trans, b.layout.trans, rows, columns, std::min(tile.k, k - start), T(1), a.at(row, start),
+          a.layout.ld, b.at(start, column), b.layout.ld, T(continues), to, n);
 }
 
 // y = the sum of `parts` blocks of y's size, added in their order.
@@ -144,7 +148,7 @@ void add_parts(int64_t parts, const T* part, const Tensor& y) {
 }
 
 template <class T>
-void multiply(const Tensor& a, const Tensor& b, const Tensor& y) {
+void multiply(const Tensor& a, const Tensor& b, const T* onto, const Tensor& y) {
   const int64_t m = y.extent(-2), n = y.extent(-1), k = a.extent(-1);
   const Layout layout_a = layout_of(a), layout_b = layout_of(b);
   const int batch_rank = y.rank() - 2;
@@ -167,32 +171,38 @@ void multiply(const Tensor& a, const Tensor& b, const Tensor& y) {
         from_a.data += index * a.stride(axis);
         from_b.data += index * b.stride(axis);
       }
-      run_tile(from_a, from_b, to + batch * m * n, m, n, k, tile, task % tiles);
+      run_tile(from_a, from_b, onto, to + batch * m * n, m, n, k, tile, task % tiles);
     }
   });
   if (parts > 1) add_parts(parts, partial.data<T>(), y);
 }
 
-}  // namespace
-
-Tensor matmul(const Tensor& a, const Tensor& b) {
+Tensor product(const Tensor& a, const Tensor& b, const Tensor& row) {
   const Shape shape = result_shape(a, b);
-  if (a.extent(-1) == 0) return Tensor::zeros(shape, a.dtype());
+  if (a.extent(-1) == 0) return row.defined() ? row.broadcast_to(shape).clone() : Tensor::zeros(shape, a.dtype());
   const Tensor y = Tensor::empty(shape, a.dtype());
   if (y.size() == 0) return y;
   const int64_t m = shape[-2], n = shape[-1], k = a.extent(-1);
   with_float("matmul", a.dtype(), [&]<class T>() {
+    const Tensor dense_row = row.defined() ? row.contiguous() : row;
+    const T* const onto = row.defined() ? dense_row.data<T>() : nullptr;
     // One matrix b for all of a: the leading axes of a are more rows.
     if (b.size() == k * n && a.size() == shape.size() / n * k && a.rank() > 2 && folds_into_rows(a)) {
       const int64_t rows = shape.size() / n;
-      multiply<T>(readable(a.reshape({rows, k})), readable(b.reshape({k, n})), y.reshape({rows, n}));
+      multiply<T>(readable(a.reshape({rows, k})), readable(b.reshape({k, n})), onto, y.reshape({rows, n}));
     } else {
       const Shape batch = shape.without(-1).without(-1);
       multiply<T>(readable(a).broadcast_to(batch.insert(-1, m).insert(-1, k)),
-                  readable(b).broadcast_to(batch.insert(-1, k).insert(-1, n)), y);
+                  readable(b).broadcast_to(batch.insert(-1, k).insert(-1, n)), onto, y);
     }
   });
   return y;
 }
+
+}  // namespace
+
+Tensor matmul(const Tensor& a, const Tensor& b) { return product(a, b, Tensor()); }
+
+Tensor matmul_onto_row(const Tensor& a, const Tensor& b, const Tensor& row) { return product(a, b, row); }
 
 }  // namespace phasor

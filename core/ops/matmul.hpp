@@ -10,6 +10,10 @@ namespace phasor {
 
 Tensor matmul(const Tensor& a, const Tensor& b);
 
+// a b + row: each row of the product starts from `row` [n], which costs no pass over the result. For linear(), which
+// checks its arguments: a and b as above, row of their dtype.
+Tensor matmul_onto_row(const Tensor& a, const Tensor& b, const Tensor& row);
+
 namespace reference {
 Tensor matmul(const Tensor& a, const Tensor& b);
 }

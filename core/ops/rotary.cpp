@@ -19,8 +19,8 @@ Tables checked_tables(const Tensor& x, const Tensor& cos, const Tensor& sin) {
   require<DtypeError>(is_float(x.dtype()), "rotary", "x: needs f32 or f64, got ", x.dtype());
   require_same_dtype("rotary", "cos", cos, "x", x);
   require_same_dtype("rotary", "sin", sin, "x", x);
-  require(x.extent(-1) % 2 == 0, "rotary", "head_dim is ", x.extent(-1),
-          ", which is odd; components are pairs of channels");
+  require(x.extent(-1) % 2 == 0, "rotary", "x is ", x.shape(), ": head_dim ", x.extent(-1),
+          " (axis 3) is odd; components are pairs of channels");
   require(cos.shape() == sin.shape(), "rotary", "sin is ", sin.shape(), "; expected ", cos.shape(), " like cos");
   require(cos.rank() >= 1 && cos.rank() <= 4, "rotary", "cos is ", cos.shape(),
           "; needs at most [batch, heads, length, components]");

@@ -1,84 +1,252 @@
-// Softmax along the last axis: a row is read from memory once and stays in the cache for the passes over it.
+// Softmax along an axis: where lines along it are neighbours in memory, one line at a time; else many lines side by
+// side. Either way what is read from memory once stays in the cache for the passes over it.
 #include "core/ops/softmax.hpp"
 
 #include <cmath>
+#include <limits>
 
+#include "core/axis.hpp"
 #include "core/dispatch.hpp"
 #include "core/rows.hpp"
-#include "core/scalar_math.hpp"
+#include "core/simd.hpp"
 
 namespace phasor {
 namespace reference {
+namespace {
 
-Tensor softmax(const Tensor& x) {
-  const Tensor from = x.to(Dtype::f64).contiguous();
-  const Tensor y = Tensor::empty(x.shape(), Dtype::f64);
-  const int64_t width = x.extent(-1);
-  for (int64_t row = 0; row < x.size() / width; ++row) {
-    const double* const in = from.data<double>() + row * width;
-    double* const out = y.data<double>() + row * width;
+// y[i] = f(x[i] - max, sum of e^(x - max)) along each line.
+template <class F>
+Tensor normalised(const Tensor& x, int axis, F f) {
+  const Tensor last = x.to(Dtype::f64).transpose(axis, -1).contiguous();
+  const Tensor y = Tensor::empty(last.shape(), Dtype::f64);
+  const int64_t width = last.extent(-1);
+  for (int64_t line = 0; line < x.size() / width; ++line) {
+    const double* const in = last.data<double>() + line * width;
+    double* const out = y.data<double>() + line * width;
     double largest = in[0];
     for (int64_t i = 0; i < width; ++i)
       if (!(in[i] <= largest)) largest = in[i];
     double normaliser = 0;
     for (int64_t i = 0; i < width; ++i) normaliser += std::exp(in[i] - largest);
-    for (int64_t i = 0; i < width; ++i) out[i] = std::exp(in[i] - largest) / normaliser;
+    for (int64_t i = 0; i < width; ++i) out[i] = f(in[i] - largest, normaliser);
   }
-  return y.to(x.dtype());
+  return y.transpose(axis, -1).contiguous().to(x.dtype());
+}
+
+}  // namespace
+
+Tensor softmax(const Tensor& x, int axis) {
+  return normalised(x, axis, [](double v, double normaliser) { return std::exp(v) / normaliser; });
+}
+Tensor log_softmax(const Tensor& x, int axis) {
+  return normalised(x, axis, [](double v, double normaliser) { return v - std::log(normaliser); });
 }
 
 }  // namespace reference
 
 namespace {
 
-void require_rows(const char* op, const Tensor& x) {
-  require(x.rank() >= 1, op, "a scalar has no last axis: shape ", x.shape(), "; needs rank 1 or more");
-  require(x.extent(-1) >= 1, op, "empty rows have no distribution: shape ", x.shape(),
-          "; needs a last axis of 1 or more");
+namespace hn = simd::hn;
+
+// Lines side by side: element i of line c is at operand[i * step + c].
+template <class T, size_t operands>
+struct Bundle {
+  int64_t lines, length;
+  T* y;
+  int64_t y_step;
+  std::array<const T*, operands> x;
+  std::array<int64_t, operands> x_step;
+
+  T* y_at(int64_t i) const { return y + i * y_step; }
+  const T* x_at(int64_t i, size_t operand = 0) const { return x[operand] + i * x_step[operand]; }
+};
+
+// One number for each line of a bundle.
+template <class T>
+struct PerLine {
+  alignas(64) T values[widest_bundle];
+  PerLine(int64_t lines, T value) { std::fill_n(values, lines, value); }
+};
+
+// A new tensor like x[0], written line by line along the axis, in parallel over lines:
+//   row(length, y, x)   one line of neighbouring numbers, x: std::array<const T*, operands>
+//   bundle(Bundle)      many lines side by side
+// An operand that lies otherwise than the result is copied to lie like it.
+template <class T, size_t operands, class Row, class OfBundle>
+Tensor along_axis(int axis, std::array<Tensor, operands> x, Row row, OfBundle of_bundle) {
+  const Tensor y = Tensor::empty_like(x[0]);
+  if (y.size() == 0) return y;
+  const int64_t length = y.extent(axis);
+  const Tensor first_of_y = y.select(axis, 0);
+  const bool in_rows = y.stride(axis) == 1;
+  std::array<Strides, 1 + operands> strides;
+  strides[0] = first_of_y.strides();
+  for (size_t k = 0; k < operands; ++k) {
+    const StridedLoop<2> side_by_side(first_of_y.shape(), {strides[0], x[k].select(axis, 0).strides()});
+    if (in_rows ? length > 1 && x[k].stride(axis) != 1 : side_by_side.step(1) != 1) {
+      const Tensor copy = Tensor::empty_like(y);
+      copy_into(copy, x[k]);
+      x[k] = copy;
+    }
+    strides[1 + k] = x[k].select(axis, 0).strides();
+  }
+  const auto operands_at = [&](const std::array<int64_t, 1 + operands>& at, int64_t column) {
+    std::array<const T*, operands> from;
+    for (size_t k = 0; k < operands; ++k) from[k] = x[k].template data<T>() + at[1 + k] + column;
+    return from;
+  };
+  T* const to = y.data<T>();
+  if (in_rows) {
+    const RowLoop<1 + operands> rows(first_of_y.shape(), strides);
+    rows.run(length, [&](const auto& at) { row(length, to + at[0], operands_at(at, 0)); });
+    return y;
+  }
+  const int64_t grain = lines_per_tile<T>(y.size() / length, length, 8);
+  const StridedLoop<1 + operands> loop(first_of_y.shape(), strides);
+  loop.run(grain, [&](const auto& at, int64_t count) {
+    for (int64_t column = 0; column < count; column += widest_bundle) {
+      Bundle<T, operands> bundle{std::min(count - column, widest_bundle),
+                                 length,
+                                 to + at[0] + column,
+                                 y.stride(axis),
+                                 operands_at(at, column),
+                                 {}};
+      for (size_t k = 0; k < operands; ++k) bundle.x_step[k] = x[k].stride(axis);
+      of_bundle(bundle);
+    }
+  });
+  return y;
+}
+
+// The largest element of each line; that of a line with NaN is of no use, but e^(x - it) is NaN at the NaN.
+template <class T>
+PerLine<T> largest_of(const Bundle<T, 1>& b) {
+  PerLine<T> largest(b.lines, -std::numeric_limits<T>::infinity());
+  for (int64_t i = 0; i < b.length; ++i)
+    simd::map(
+        b.lines, largest.values, [](auto m, auto v) { return hn::Max(m, v); }, largest.values, b.x_at(i));
+  return largest;
+}
+
+int require_lines(const char* op, const char* name, const Tensor& x, int axis) {
+  const int counted = checked_axis(op, name, x.shape(), axis);
+  require(x.extent(counted) >= 1, op, "an empty line has no distribution: axis ", axis, " of ", name, ", which is ",
+          x.shape(), ", is empty; needs an extent of 1 or more");
+  return counted;
+}
+
+int require_gradient_of_lines(const char* op, const Tensor& y, const Tensor& dy, int axis) {
+  require_same_shape(op, "y", y, "dy", dy);
+  require_same_dtype(op, "y", y, "dy", dy);
+  return require_lines(op, "y", y, axis);
 }
 
 }  // namespace
 
-Tensor softmax(const Tensor& x) {
-  require_rows("softmax", x);
+Tensor softmax(const Tensor& x, int axis) {
+  axis = require_lines("softmax", "x", x, axis);
   return with_float("softmax", x.dtype(), [&]<class T>() {
-    const Tensor from = dense_rows(x);
-    const Tensor y = Tensor::empty_like(from);
-    const int64_t width = x.extent(-1);
-    const RowLoop<2> rows(x.shape().without(-1), {y.strides(), from.strides()});
-    rows.run(width, [width, to = y.data<T>(), in = from.data<T>()](const std::array<int64_t, 2>& at) {
-      T* const y_row = to + at[0];
-      const T* const x_row = in + at[1];
+    const auto row = [](int64_t width, T* y, const std::array<const T*, 1>& x_row) {
       // Subtracting the maximum keeps e^x in range. A NaN makes the maximum, and with it the whole row, NaN.
-      const simd::Vec<T> largest = simd::set<T>(simd::maximum(width, x_row));
+      const simd::Vec<T> largest = simd::set<T>(simd::maximum(width, x_row[0]));
       const T normaliser = simd::map_sum(
-          width, y_row, [&](auto v) { return simd::exp(v - largest); }, x_row);
+          width, y, [&](auto v) { return simd::exp(v - largest); }, x_row[0]);
       const simd::Vec<T> inverse = simd::set<T>(1 / normaliser);
       simd::map(
-          width, y_row, [&](auto v) { return v * inverse; }, static_cast<const T*>(y_row));
-    });
-    return y;
+          width, y, [&](auto v) { return v * inverse; }, y);
+    };
+    const auto bundle = [](const Bundle<T, 1>& b) {
+      const PerLine<T> largest = largest_of(b);
+      PerLine<T> sum(b.lines, 0);
+      const auto exponential = [](auto v, auto m, auto total) {
+        const auto e = simd::exp(v - m);
+        return std::pair(e, total + e);
+      };
+      for (int64_t i = 0; i < b.length; ++i)
+        simd::map_pair(b.lines, b.y_at(i), sum.values, exponential, b.x_at(i), largest.values, sum.values);
+      const simd::Vec<T> one = simd::set<T>(1);
+      simd::map(
+          b.lines, sum.values, [&](auto total) { return one / total; }, sum.values);
+      for (int64_t i = 0; i < b.length; ++i)
+        simd::map(
+            b.lines, b.y_at(i), [](auto e, auto inverse) { return e * inverse; }, b.y_at(i), sum.values);
+    };
+    return along_axis<T, 1>(axis, {x}, row, bundle);
   });
 }
 
-Tensor softmax_backward(const Tensor& y, const Tensor& dy) {
-  require_rows("softmax_backward", y);
-  require_same_shape("softmax_backward", "y", y, "dy", dy);
-  require_same_dtype("softmax_backward", "y", y, "dy", dy);
+Tensor softmax_backward(const Tensor& y, const Tensor& dy, int axis) {
+  axis = require_gradient_of_lines("softmax_backward", y, dy, axis);
   return with_float("softmax_backward", y.dtype(), [&]<class T>() {
-    const Tensor from_y = dense_rows(y), from_dy = dense_rows(dy);
-    const Tensor dx = Tensor::empty_like(from_y);
-    const int64_t width = y.extent(-1);
-    const RowLoop<3> rows(y.shape().without(-1), {dx.strides(), from_y.strides(), from_dy.strides()});
-    rows.run(width, [&](const std::array<int64_t, 3>& at) {
-      const T* const y_row = from_y.data<T>() + at[1];
-      const T* const dy_row = from_dy.data<T>() + at[2];
+    const auto row = [](int64_t width, T* dx, const std::array<const T*, 2>& from) {
       const auto product = [](auto p, auto d) { return p * d; };
-      const simd::Vec<T> common = simd::set<T>(simd::sum<T>(width, product, y_row, dy_row));
+      const simd::Vec<T> common = simd::set<T>(simd::sum<T>(width, product, from[0], from[1]));
       simd::map(
-          width, dx.data<T>() + at[0], [&](auto p, auto d) { return p * (d - common); }, y_row, dy_row);
-    });
-    return dx;
+          width, dx, [&](auto p, auto d) { return p * (d - common); }, from[0], from[1]);
+    };
+    const auto bundle = [](const Bundle<T, 2>& b) {
+      PerLine<T> common(b.lines, 0);
+      for (int64_t i = 0; i < b.length; ++i)
+        simd::map(
+            b.lines, common.values, [](auto total, auto p, auto d) { return total + p * d; }, common.values,
+            b.x_at(i, 0), b.x_at(i, 1));
+      for (int64_t i = 0; i < b.length; ++i)
+        simd::map(
+            b.lines, b.y_at(i), [](auto p, auto d, auto total) { return p * (d - total); }, b.x_at(i, 0), b.x_at(i, 1),
+            common.values);
+    };
+    return along_axis<T, 2>(axis, {y, dy}, row, bundle);
+  });
+}
+
+Tensor log_softmax(const Tensor& x, int axis) {
+  axis = require_lines("log_softmax", "x", x, axis);
+  return with_float("log_softmax", x.dtype(), [&]<class T>() {
+    // Two subtractions: max + log(sum) could round away all of x - max.
+    const auto row = [](int64_t width, T* y, const std::array<const T*, 1>& x_row) {
+      const simd::Vec<T> largest = simd::set<T>(simd::maximum(width, x_row[0]));
+      const T normaliser = simd::sum<T>(
+          width, [&](auto v) { return simd::exp(v - largest); }, x_row[0]);
+      const simd::Vec<T> rest = simd::set<T>(std::log(normaliser));
+      simd::map(
+          width, y, [&](auto v) { return v - largest - rest; }, x_row[0]);
+    };
+    const auto bundle = [](const Bundle<T, 1>& b) {
+      const PerLine<T> largest = largest_of(b);
+      PerLine<T> rest(b.lines, 0);
+      for (int64_t i = 0; i < b.length; ++i)
+        simd::map(
+            b.lines, rest.values, [](auto total, auto v, auto m) { return total + simd::exp(v - m); }, rest.values,
+            b.x_at(i), largest.values);
+      for (int64_t line = 0; line < b.lines; ++line) rest.values[line] = std::log(rest.values[line]);
+      for (int64_t i = 0; i < b.length; ++i)
+        simd::map(
+            b.lines, b.y_at(i), [](auto v, auto m, auto r) { return v - m - r; }, b.x_at(i), largest.values,
+            rest.values);
+    };
+    return along_axis<T, 1>(axis, {x}, row, bundle);
+  });
+}
+
+Tensor log_softmax_backward(const Tensor& y, const Tensor& dy, int axis) {
+  axis = require_gradient_of_lines("log_softmax_backward", y, dy, axis);
+  return with_float("log_softmax_backward", y.dtype(), [&]<class T>() {
+    const auto gradient = [](auto l, auto d, auto total) { return d - simd::exp(l) * total; };
+    const auto row = [&](int64_t width, T* dx, const std::array<const T*, 2>& from) {
+      const simd::Vec<T> total = simd::set<T>(simd::sum<T>(
+          width, [](auto d) { return d; }, from[1]));
+      simd::map(
+          width, dx, [&](auto l, auto d) { return gradient(l, d, total); }, from[0], from[1]);
+    };
+    const auto bundle = [&](const Bundle<T, 2>& b) {
+      PerLine<T> total(b.lines, 0);
+      for (int64_t i = 0; i < b.length; ++i)
+        simd::map(
+            b.lines, total.values, [](auto so_far, auto d) { return so_far + d; }, total.values, b.x_at(i, 1));
+      for (int64_t i = 0; i < b.length; ++i)
+        simd::map(b.lines, b.y_at(i), gradient, b.x_at(i, 0), b.x_at(i, 1), total.values);
+    };
+    return along_axis<T, 2>(axis, {y, dy}, row, bundle);
   });
 }
 

@@ -2,6 +2,7 @@
 #include "nn/positional/encoding.hpp"
 
 #include <algorithm>
+#include <unordered_map>
 
 #include "core/nearest_name.hpp"
 
@@ -44,20 +45,56 @@ Tensor consecutive_positions(int64_t length, double first) {
   return positions;
 }
 
-Var bias_at(const PositionalEncoding::BiasOfDistance& bias, const PositionalContext& c, Dtype dtype) {
-  const int64_t batch = std::max(c.q_positions.extent(0), c.k_positions.extent(0));
+const char* PositionalEncoding::why_unfused() const {
+  if (transform) return "the encoding transforms scores";
+  if (far_rotation) return "the encoding has two sets of scores";
+  return nullptr;
+}
+
+namespace {
+
+// Whether position - index is one number for all tokens of a segment, and the queries are the last keys.
+bool distances_are_of_indices(const PositionalContext& c, const Tensor& segments) {
   const int64_t q_length = c.q_positions.extent(1), k_length = c.k_positions.extent(1);
+  const int64_t batch = std::max(
+      {c.q_positions.extent(0), c.k_positions.extent(0), segments.defined() ? segments.extent(0) : int64_t{1}});
+  if (q_length > k_length) return false;
+  const Tensor q = c.q_positions.broadcast_to({batch, q_length}), k = c.k_positions.broadcast_to({batch, k_length});
+  Tensor ids;
+  if (segments.defined()) ids = segments.to(Dtype::i64).broadcast_to({batch, k_length});
+  for (int64_t row = 0; row < batch; ++row) {
+    std::unordered_map<int64_t, double> offset_of;
+    for (int64_t i = 0; i < k_length; ++i) {
+      const int64_t id = ids.defined() ? ids.view<int64_t>()(row, i) : 0;
+      const double offset = k.view<double>()(row, i) - static_cast<double>(i);
+      if (offset_of.emplace(id, offset).first->second != offset) return false;
+    }
+    for (int64_t i = 0; i < q_length; ++i)
+      if (q.view<double>()(row, i) != k.view<double>()(row, i + k_length - q_length)) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+ScoreBias bias_at(const PositionalEncoding::BiasOfDistance& bias, const PositionalContext& c, const Tensor& segments,
+                  Dtype dtype) {
+  const int64_t q_length = c.q_positions.extent(1), k_length = c.k_positions.extent(1);
+  if (distances_are_of_indices(c, segments))
+    return {.by_distance = bias(consecutive_positions(k_length).to(dtype)), .by_position = {}};
+
+  const int64_t batch = std::max(c.q_positions.extent(0), c.k_positions.extent(0));
   const View<double> q = c.q_positions.broadcast_to({batch, q_length}).view<double>();
   const View<double> k = c.k_positions.broadcast_to({batch, k_length}).view<double>();
   // Keys behind the query get a distance of 0: they are masked, and a bias such as log(1 + distance) must not see -2.
   const Tensor distance = Tensor::empty({batch, q_length, k_length}, Dtype::f64);
   const View<double> at = distance.view<double>();
-  for (int64_t b = 0; b < batch; ++b)
+  for (int64_t row = 0; row < batch; ++row)
     for (int64_t i = 0; i < q_length; ++i)
-      for (int64_t j = 0; j < k_length; ++j) at(b, i, j) = std::max(q(b, i) - k(b, j), 0.0);
+      for (int64_t j = 0; j < k_length; ++j) at(row, i, j) = std::max(q(row, i) - k(row, j), 0.0);
   const Var of_heads = bias(distance.to(dtype).reshape({1, distance.size()}));  // [heads or 1, n]
   const int64_t heads = of_heads.extent(0);
-  return transpose(reshape(of_heads, {heads, batch, q_length, k_length}), 0, 1);
+  return {.by_distance = {}, .by_position = transpose(reshape(of_heads, {heads, batch, q_length, k_length}), 0, 1)};
 }
 
 }  // namespace phasor

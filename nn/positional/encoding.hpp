@@ -1,8 +1,9 @@
-// PositionalEncoding: a value with four optional parts - what an encoding may do to a transformer.
+// PositionalEncoding: a value with optional parts - what an encoding may do to a transformer.
 // EncodingEntry: what one file of nn/positional/encodings/ offers; the file name is its name on the command line.
 #pragma once
 
 #include <functional>
+#include <limits>
 #include <optional>
 #include <string>
 #include <utility>
@@ -20,6 +21,8 @@ struct AttentionShape {
   int64_t train_length = 0;  // tokens of a training window
   double rope_base = 10000;  // encoding.base
   double fraction = 0.75;    // encoding.fraction, of p_rope
+  uint64_t seed = 0;         // of what an encoding draws
+  Dtype dtype = Dtype::f32;  // of its parameters
   int64_t components() const { return head_dim / 2; }
 };
 
@@ -27,10 +30,12 @@ struct AttentionShape {
 struct PositionalContext {
   int64_t layer = 0;
   int64_t heads = 0;
-  Var layer_input;                  // [batch, length, width], after the norm that precedes attention
-  Var q, k;                         // [batch, heads, length, head_dim], before any rotation
-  Tensor q_positions, k_positions;  // f64 [batch or 1, length]; integers or reals
-  int64_t current_length = 0;       // keys in this forward
+  Var layer_input;             // [batch, q_length, width], after the norm that precedes attention
+  Var key_input;               // the same of every key, [batch, k_length, width]: more only where a cache holds some
+  Var q, k;                    // [batch, heads, length, head_dim] of the new tokens, before any rotation
+  Tensor q_positions;          // f64 [batch or 1, q_length]; integers or reals
+  Tensor k_positions;          // likewise, of every key; for a rotation, of the new tokens
+  int64_t current_length = 0;  // keys in this forward, those of a cache included
   int64_t train_length = 0;
 };
 
@@ -42,20 +47,40 @@ struct RotaryTables {
 struct PositionalEncoding {
   struct Rotation {
     std::function<RotaryTables(const PositionalContext&)> tables;
-    bool same_in_every_layer = true;   // then the tables of layer 0 serve all, and may look at positions only
+    bool same_in_every_layer = true;   // then one set of tables serves all, and may look at positions only
+    bool depends_on_length = false;    // tables that change with current_length: no cache of rotated keys then
     std::optional<Spectrum> spectrum;  // for whoever measures by component
   };
+  enum class Side { query, key };
+  // q or k [batch, heads, length, head_dim] to what is rotated, [batch, heads, length, any even width] (PoPE).
+  using Features = std::function<Var(const Var& x, Side side, const PositionalContext&)>;
   // Added to the scaled scores, [heads or 1, n] at n distances (q_position - k_position >= 0 under causality).
+  // The same in every layer. Where positions are consecutive, within segments, it stays linear in memory.
   using BiasOfDistance = std::function<Var(const Var& distance)>;  // distance [1, n], in the model's dtype
+  // Added to the scaled scores, broadcasting to [batch, heads, q_length, k_length]: of positions, layer, or content.
+  using BiasOfPositions = std::function<Var(const PositionalContext&)>;
   // Scores [batch, heads, q_length, k_length] after scale and bias, before mask and softmax.
   using ScoreTransform = std::function<Var(const Var& scores, const PositionalContext&)>;
   // Token embeddings [batch, length, width] to what enters the first block; q_positions are those of the tokens.
   using InputEmbedding = std::function<Var(const Var& embedded, const PositionalContext&)>;
 
+  // Positions of a training batch, f64 [batch or 1, length], in place of 0, 1, 2, ... (randomized positions).
+  using PositionSampler = std::function<Tensor(int64_t batch, int64_t length, Random& random)>;
+
   std::optional<Rotation> rotation;
+  // A second rotation, for pairs of tokens whose indices are at least `far_from` apart (ReRoPE, Self-Extend).
+  std::optional<Rotation> far_rotation;
+  int64_t far_from = 0;
+  Features features;
   BiasOfDistance bias_of_distance;
+  BiasOfPositions bias_of_positions;
   ScoreTransform transform;
   InputEmbedding embed;
+  PositionSampler training_positions;
+  int64_t position_limit = std::numeric_limits<int64_t>::max();  // positions stay below it, where a table ends
+
+  // Why attention must store its scores, or null if it need not.
+  const char* why_unfused() const;
 
   static PositionalEncoding none() { return {}; }
   static PositionalEncoding rotary(const Spectrum& spectrum);
@@ -86,7 +111,9 @@ const EncodingEntry& encoding_named(const std::string& name);
 // Positions first, first + 1, ... as f64 [1, length].
 Tensor consecutive_positions(int64_t length, double first = 0);
 
-// The bias of an encoding for the positions of a context, broadcasting to [batch, heads, q_length, k_length].
-Var bias_at(const PositionalEncoding::BiasOfDistance& bias, const PositionalContext& context, Dtype dtype);
+// The bias of distances for the positions of a context. By distance where the distance of any two tokens that see each
+// other is that of their indices (q stands at the end of k), else by position. `segments` may be undefined.
+ScoreBias bias_at(const PositionalEncoding::BiasOfDistance& bias, const PositionalContext& context,
+                  const Tensor& segments, Dtype dtype);
 
 }  // namespace phasor

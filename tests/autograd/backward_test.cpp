@@ -137,6 +137,23 @@ TEST_CASE("backward: only inputs that need a gradient are wanted, and may be lef
   CHECK_FALSE(wanted_constant);
 }
 
+TEST_CASE("backward: what is wanted is told apart for any number of inputs") {
+  constexpr int count = 130;
+  const Var x = leaf({1});
+  for (const int needs : {0, 63, 64, 65, 128}) {
+    std::vector<Var> parents(count, Tensor::of<double>({1}, {2}));
+    parents[needs] = x;
+    std::vector<int> wanted_inputs;
+    const Var y = record("planted", x.value(), parents, [&](const Tensor& dy, Wanted wanted) {
+      for (int i = 0; i < count; ++i)
+        if (wanted[i]) wanted_inputs.push_back(i);
+      return std::vector(count, dy);
+    });
+    CHECK(values(backward(y)[x]) == Values{1});
+    CHECK(wanted_inputs == std::vector{needs});
+  }
+}
+
 TEST_CASE("backward: broadcasting is undone for every op") {
   const Var column = Var::leaf(Tensor::of<double>({2, 1}, {1, 2})), row = leaf({10, 20, 30});
   const Var scalar = Var::leaf(Tensor::scalar(2, Dtype::f64));

@@ -133,6 +133,23 @@ TEST_CASE("command line: a model that cannot fit is refused before anything is t
   CHECK_FALSE(std::filesystem::exists(out));
 }
 
+TEST_CASE("command line: a GPT-2-shaped model trains and is evaluated; it refuses lengths without positions") {
+  const TemporaryFolder folder;
+  const std::vector<std::string> gpt2 =
+      with_settings({"train", "--quiet", "--out", folder / "run"},
+                    {"model.norm=layer", "model.mlp=gelu_tanh", "model.bias=true", "model.head=tied",
+                     "model.init=depth_scaled", "encoding.name=learned", "train.steps=3", "train.warmup_steps=1",
+                     "train.length=16", "train.batch=4", "train.recompute_blocks=true", "eval.bytes=1024"},
+                    {});
+  const std::string refusal = error_line(gpt2, 2);
+  CHECK(holds(refusal, "learned knows positions below 16 (train.length); eval.lengths asks for 128 tokens"));
+  CHECK_FALSE(std::filesystem::exists(folder / "run"));
+  const CommandResult result = run_phasor(with_settings(gpt2, {}, {"eval.lengths=[8,16]"}));
+  CHECK(result.exit_code == 0);
+  CHECK(holds(result.out, "learned"));
+  CHECK(holds(text_of(folder / "run/settings.toml"), "bias = true"));
+}
+
 TEST_CASE("command line: output that cannot be written") {
   const std::string program = PHASOR_PROGRAM;
   CHECK(std::system(("'" + program + "' list > /dev/full 2> /dev/null").c_str()) == 5 << 8);

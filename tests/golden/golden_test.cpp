@@ -69,14 +69,13 @@ bool is_plain_attention(const Case& c) {
 }
 
 Var unfused(const Case& c) {
+  const ScoreBias bias{c.optional("bias_by_distance"), c.optional("bias")};
   AttentionExtras extras;
-  extras.bias = c.optional("bias");
-  extras.bias_by_distance = c.optional("bias_by_distance");
   if (c.options.contains("cap"))
     extras.transform = [cap = c.options.at("cap").get<double>()](const Var& scores) {
       return cap * tanh(scores / cap);
     };
-  return attention_unfused(c["q"], c["k"], c["v"], attention_options(c), extras);
+  return attention_unfused(c["q"], c["k"], c["v"], attention_options(c), bias, extras);
 }
 
 // By the first word of the name of a case.
@@ -95,7 +94,7 @@ const std::map<std::string, Function>& functions() {
        by_second_word({{"add", binary(add)}, {"sub", binary(sub)}, {"mul", binary(mul)}, {"div", binary(div)}})},
       {"reduce", by_second_word({{"sum", reduction(sum)}, {"mean", reduction(mean)}})},
       {"matmul", binary(matmul)},
-      {"softmax", unary(softmax)},
+      {"softmax", [](const Case& c) { return softmax(c["x"]); }},
       {"rms_norm", [](const Case& c) { return rms_norm(c["x"], c["weight"], c.options.at("epsilon")); }},
       {"swiglu", [](const Case& c) { return swiglu(c["gate"], c["up"]); }},
       {"embedding", [](const Case& c) { return embedding(c["table"], c.ids.at("ids")); }},

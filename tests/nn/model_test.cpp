@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
+
 #include "core/parallel.hpp"
 #include "nn/optimizer.hpp"
 
@@ -31,9 +33,85 @@ TEST_CASE("model: shape of logits, names of parameters, decay of products only")
   CHECK(p.count() == 2 * (2 * 48 + 2 * 48 * 48 + 2 * 48 * 16 + 3 * 48 * 50) + 2 * 30 * 48 + 48);
   for (const Parameter& parameter : p.all()) {
     const bool product = parameter.name.find("norm") == std::string::npos && parameter.name != "embedding.weight";
-    CHECK((parameter.decay == Decay::yes) == product);
+    CHECK(parameter.options.weight_decay_factor == (product ? 1 : 0));
   }
   CHECK_THROWS_WITH_AS(p["block.7.mlp.up.weight"], doctest::Contains("known: embedding.weight"), UsageError);
+}
+
+TEST_CASE("model: GPT-2's shape: layer norm with biases, GELU, a tied head, learned positions, depth-scaled weights") {
+  ModelShape shape = small();
+  shape.kv_heads = 0;
+  shape.layers = 4;
+  shape.norm = NormKind::layer;
+  shape.mlp = MlpKind::gelu_tanh;
+  shape.bias = LinearBias::yes;
+  shape.head = HeadKind::tied;
+  shape.init = InitKind::depth_scaled;
+  shape.encoding = "learned";
+  const Transformer model(shape, 1);
+  const ParameterList& p = model.parameters();
+  // Per block: four square products and two of the MLP, each with its bias, and two norms with weight and bias.
+  const int64_t w = 48, h = 50, block = 4 * (w * w + w) + 2 * w * h + h + w + 4 * w;
+  CHECK(p.count() == 30 * w + 32 * w + 4 * block + 2 * w);
+  CHECK_THROWS_AS(p["head.weight"], UsageError);
+  CHECK_THROWS_AS(p["block.0.mlp.gate.weight"], UsageError);
+  for (const char* name : {"block.3.attention.q.bias", "block.3.mlp.down.bias", "final_norm.bias", "encoding.weight"})
+    CHECK(p[name].value().rank() >= 1);
+
+  const auto deviation = [&](const char* name) {
+    return std::sqrt(variance(p[name], {}).value().to(Dtype::f64).reshape({}).item<double>());
+  };
+  CHECK(deviation("block.2.attention.q.weight") == doctest::Approx(0.02).epsilon(0.1));
+  CHECK(deviation("block.2.mlp.up.weight") == doctest::Approx(0.02).epsilon(0.1));
+  CHECK(deviation("block.2.attention.out.weight") == doctest::Approx(0.02 / std::sqrt(8)).epsilon(0.1));
+  CHECK(deviation("block.2.mlp.down.weight") == doctest::Approx(0.02 / std::sqrt(8)).epsilon(0.1));
+
+  // One weight, used twice: its gradient has both parts.
+  const Gradients of = backward(sum(tanh(model.logits(ids_of(2, 9, 1)))));
+  for (const Parameter& parameter : p.all()) {
+    CAPTURE(parameter.name);
+    // A bias of the keys shifts all scores of a query alike: its true gradient is 0.
+    if (parameter.name.find("k.bias") == std::string::npos) CHECK(global_norm({of[parameter.var]}) > 0);
+  }
+  CHECK(backward(sum(model.logits(ids_of(1, 1, 1))))[p["embedding.weight"]].shape() == Shape{30, 48});
+  CHECK_THROWS_WITH_AS(model.logits(ids_of(1, 33, 1)), doctest::Contains("learned: position 32 has no row"),
+                       ValueError);
+}
+
+TEST_CASE("model: each variant differentiates as differences say") {
+  for (const NormKind norm : {NormKind::rms, NormKind::layer})
+    for (const MlpKind mlp : {MlpKind::swiglu, MlpKind::gelu, MlpKind::gelu_tanh})
+      for (const HeadKind head : {HeadKind::learned, HeadKind::tied}) {
+        ModelShape shape = small();
+        shape.layers = 1;
+        shape.norm = norm;
+        shape.mlp = mlp;
+        shape.head = head;
+        shape.bias = norm == NormKind::layer ? LinearBias::yes : LinearBias::no;
+        shape.init_deviation = 0.3;
+        shape.dtype = Dtype::f64;
+        const Transformer model(shape, 1);
+        const Tensor ids = ids_of(2, 7, 1), targets = ids_of(2, 7, 2);
+        const Gradients of = backward(cross_entropy(model.logits(ids), targets));
+        // Along one random direction through all parameters at once.
+        Random random{.seed = 9};
+        double expected = 0, losses[2] = {};
+        std::vector<Tensor> values, directions;
+        for (const Parameter& parameter : model.parameters().all()) {
+          values.push_back(parameter.var.value());
+          directions.push_back(normal(parameter.var.shape(), 0, 1, Dtype::f64, random));
+          expected += sum(Var(directions.back()) * Var(of[parameter.var])).value().item<double>();
+        }
+        constexpr double step = 1e-6;
+        const NoGradient scope;
+        for (const int side : {0, 1}) {
+          for (size_t i = 0; i < values.size(); ++i)
+            model.parameters().all()[i].var.assign(
+                (Var(values[i]) + Var(directions[i]) * (side == 0 ? step : -step)).value());
+          losses[side] = cross_entropy(model.logits(ids), targets).value().item<double>();
+        }
+        CHECK(expected == doctest::Approx((losses[0] - losses[1]) / (2 * step)).epsilon(1e-6));
+      }
 }
 
 TEST_CASE("model: the same seed gives the same weights under every encoding") {

@@ -11,8 +11,8 @@ using namespace phasor;
 
 TEST_CASE("adamw: one step by hand, with and without decay") {
   ParameterList parameters;
-  parameters.add("weight", Tensor::of<double>({2}, {1.0, -2.0}), Decay::yes);
-  parameters.add("norm", Tensor::of<double>({1}, {1.0}), Decay::no);
+  parameters.add("weight", Tensor::of<double>({2}, {1.0, -2.0}), {.weight_decay_factor = 1});
+  parameters.add("norm", Tensor::of<double>({1}, {1.0}));
   AdamW optimizer(parameters, {.beta1 = 0.9, .beta2 = 0.99, .epsilon = 1e-8, .weight_decay = 0.1});
   optimizer.step(parameters, {Tensor::of<double>({2}, {0.5, -4.0}), Tensor::of<double>({1}, {2.0})}, 0.01);
   // After one step the corrected means are g and g^2: the move is learning_rate * g / (|g| + epsilon).
@@ -31,8 +31,8 @@ TEST_CASE("adamw: a gradient scale is the same as scaled gradients, and sizes ar
     const Tensor quarter = g.clone();
     for (int64_t i = 0; i < size; ++i) quarter.data<double>()[i] *= 0.25;
     ParameterList a, b;
-    a.add("w", start.clone(), Decay::yes);
-    b.add("w", start.clone(), Decay::yes);
+    a.add("w", start.clone(), {.weight_decay_factor = 1});
+    b.add("w", start.clone(), {.weight_decay_factor = 1});
     AdamW of_a(a, {}), of_b(b, {});
     for (int step = 0; step < 3; ++step) {
       of_a.step(a, {g}, 0.1, 0.25);
@@ -45,7 +45,7 @@ TEST_CASE("adamw: a gradient scale is the same as scaled gradients, and sizes ar
 
 TEST_CASE("adamw: gradients that do not fit are refused") {
   ParameterList parameters;
-  parameters.add("w", Tensor::zeros({2}, Dtype::f32), Decay::yes);
+  parameters.add("w", Tensor::zeros({2}, Dtype::f32), {.weight_decay_factor = 1});
   AdamW optimizer(parameters, {});
   CHECK_THROWS_AS(optimizer.step(parameters, {}, 0.1), ShapeError);
   CHECK_THROWS_WITH_AS(optimizer.step(parameters, {Tensor::zeros({3}, Dtype::f32)}, 0.1), doctest::Contains("w is [2]"),
@@ -56,7 +56,7 @@ TEST_CASE("adamw: gradients that do not fit are refused") {
 TEST_CASE("adamw: a list owns its values; what does not fit changes nothing") {
   ParameterList parameters;
   const Tensor mine = Tensor::of<double>({2, 3}, {1, 2, 3, 4, 5, 6}).transpose(0, 1);
-  parameters.add("w", mine, Decay::yes);
+  parameters.add("w", mine, {.weight_decay_factor = 1});
   CHECK(parameters["w"].value().is_contiguous());
   CHECK(!parameters["w"].value().shares_storage(mine));
   AdamW optimizer(parameters, {});
@@ -66,12 +66,37 @@ TEST_CASE("adamw: a list owns its values; what does not fit changes nothing") {
   CHECK_THROWS_AS(optimizer.step(parameters, ones, 0.1), ShapeError);
   parameters["w"].assign(mine.clone());
   ParameterList other;
-  other.add("w", Tensor::zeros({2}, Dtype::f64), Decay::yes);
+  other.add("w", Tensor::zeros({2}, Dtype::f64), {.weight_decay_factor = 1});
   AdamW of_other(other, {});
   CHECK_THROWS_AS(of_other.step(parameters, ones, 0.1), ShapeError);
   CHECK(of_other.steps == 0);
   CHECK(optimizer.steps == 0);
   CHECK(parameters["w"].value().to_vector<double>() == mine.to_vector<double>());
+}
+
+TEST_CASE("adamw: a parameter's own learning rate, weight decay and clip") {
+  ParameterList parameters;
+  const Tensor start = Tensor::of<double>({2}, {1.0, -2.0}), gradient = Tensor::of<double>({2}, {30.0, -40.0});
+  parameters.add("plain", start, {.weight_decay_factor = 1});
+  parameters.add("slow", start, {.weight_decay_factor = 0.5, .learning_rate_factor = 0.1});
+  parameters.add("fixed", start, {.weight_decay_factor = 1, .learning_rate_factor = 0});
+  parameters.add("clipped", start, {.gradient_clip = 5});
+  GradientList gradients(4, gradient);
+  clip_each(parameters, gradients);
+  CHECK(gradients[0].shares_storage(gradient));  // untouched
+  CHECK(gradients[3].to_vector<double>() == std::vector<double>{3, -4});
+  CHECK(gradient.to_vector<double>() == std::vector<double>{30, -40});
+  AdamW optimizer(parameters, {.epsilon = 1e-8, .weight_decay = 0.1});
+  optimizer.step(parameters, gradients, 0.01);
+  const auto first = [&](const char* name) { return parameters[name].value().to_vector<double>()[0]; };
+  CHECK(first("plain") == doctest::Approx(1 - 0.001 - 0.01).epsilon(1e-9));
+  CHECK(first("slow") == doctest::Approx(1 - 0.001 * 0.05 - 0.001).epsilon(1e-9));
+  CHECK(first("fixed") == 1);
+  CHECK(first("clipped") == doctest::Approx(1 - 0.01).epsilon(1e-8));
+
+  CHECK_THROWS_WITH_AS(parameters.add("bad", start, {.learning_rate_factor = -1}),
+                       doctest::Contains("bad: weight_decay_factor 0, learning_rate_factor -1"), UsageError);
+  CHECK_THROWS_AS(clip_each(parameters, gradients = {gradient}), ShapeError);
 }
 
 TEST_CASE("global norm and clipping") {

@@ -4,69 +4,31 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <limits>
 
 #include "autograd/gradcheck.hpp"
 #include "autograd/ops.hpp"
 #include "core/allocator.hpp"
+#include "tests/ops/attention_samples.hpp"
 #include "tests/support/comparison.hpp"
-#include "tests/support/op_case.hpp"
 
 using namespace phasor;
+using namespace phasor::attention_samples;
 
 namespace {
 
-// q [batch, heads, q_length, qk_dim], k [batch, kv_heads, k_length, qk_dim], v [batch, kv_heads, k_length, v_dim]
-struct Sizes {
-  int64_t batch, heads, kv_heads, q_length, k_length, qk_dim, v_dim;
-};
-
-Tensors qkv(const Sizes& n, Random& random) {
-  return {random_tensor({n.batch, n.heads, n.q_length, n.qk_dim}, random),
-          random_tensor({n.batch, n.kv_heads, n.k_length, n.qk_dim}, random),
-          random_tensor({n.batch, n.kv_heads, n.k_length, n.v_dim}, random)};
-}
-
-Sample sample(std::function<Sizes(Extents)> sizes, std::vector<ArgumentAxis> free_axes = {}) {
+Sample sample(std::function<Sizes(Extents)> sizes, std::vector<ArgumentAxis> free_axes = {},
+              std::optional<std::vector<Extents>> empty = {}) {
   // The width of v is v's own affair.
   free_axes.push_back({2, 3});
-  return {[=](Extents e, Random& random) { return qkv(sizes(e), random); }, std::move(free_axes)};
+  return {[=](Extents e, Random& random) { return qkv(sizes(e), random); }, std::move(free_axes), std::move(empty)};
 }
 
 // Grouped heads with q and v widths of their own; more keys than queries, along the length.
 const std::vector<Sample> samples = {
     sample([](Extents e) { return Sizes{2, 4, 2, e.rows, e.rows, e.width, e.width + 1}; }),
-    sample([](Extents e) { return Sizes{1, 2, 1, e.width, e.width + e.rows, 3, 2}; }, {{0, 1}, {0, 2}}),
-};
-constexpr Extents several_tiles = {300, 40};
-
-// Documents of 4, 5, 6, ... tokens; the second batch row starts with a longer one. The ids do not grow.
-Tensor segments_for(int64_t batch, int64_t k_length) {
-  std::vector<int32_t> ids;
-  for (int64_t row = 0; row < batch; ++row) {
-    int64_t left = 4 + 3 * row, length = left;
-    int32_t document = 7;
-    for (int64_t j = 0; j < k_length; ++j) {
-      ids.push_back(document);
-      if (--left == 0) document = (document + 5) % 11, left = ++length;
-    }
-  }
-  return Tensor::of<int32_t>({batch, k_length}, ids);
-}
-
-struct Variant {
-  std::string name;
-  std::function<AttentionOptions(const Tensors&)> options;
-};
-
-const std::vector<Variant> variants = {
-    {"causal", [](const Tensors&) { return AttentionOptions{}; }},
-    {"not causal, own scale", [](const Tensors&) { return AttentionOptions{.scale = 0.3, .causal = Causal::no}; }},
-    {"segments by row",
-     [](const Tensors& x) { return AttentionOptions{.segments = segments_for(x[0].extent(0), x[1].extent(2))}; }},
-    {"segments for all rows, not causal",
-     [](const Tensors& x) {
-       return AttentionOptions{.causal = Causal::no, .segments = segments_for(1, x[1].extent(2))};
-     }},
+    sample([](Extents e) { return Sizes{1, 2, 1, e.width, e.width + e.rows, 3, 2}; }, {{0, 1}, {0, 2}},
+           {{{0, 5}, {3, 0}}}),
 };
 
 // The variants that see later keys allow more queries; the others do not change what may be enlarged.
@@ -142,7 +104,6 @@ TEST_CASE("attention_unfused: op case") {
                 const Tensors x = qkv(n, random);
                 attention_unfused(x[0], x[1], x[2], given);
               }),
-              .empty = {},  // scores without keys: softmax has no distribution for them
               .large = several_tiles});
   }
 }
@@ -218,6 +179,89 @@ TEST_CASE("attention: a segment is what it would be alone") {
   CHECK(mismatch(together.slice(2, 37, 90), Dtype::f64, part(37, 90), tolerance::f64(90)) == "");
 }
 
+TEST_CASE("attention: documents longer than a block, whose ids come back, fused and unfused alike") {
+  const Sizes n{2, 2, 1, 650, 700, 8, 8};
+  Random random{.seed = 6};
+  const Tensors x = qkv(n, random);
+  std::vector<int64_t> ids;
+  for (int64_t batch = 0; batch < 2; ++batch)
+    for (int64_t j = 0; j < 700; ++j) ids.push_back(batch == 0 ? 9 - j / 300 : j / 60 % 3);
+  for (const Causal causal : {Causal::yes, Causal::no}) {
+    const AttentionOptions options{.causal = causal, .segments = Tensor::of<int64_t>({2, 700}, ids)};
+    const std::vector<Var> a = {Var::leaf(x[0]), Var::leaf(x[1]), Var::leaf(x[2])};
+    const Var fused = attention(a[0], a[1], a[2], options), unfused = attention_unfused(a[0], a[1], a[2], options);
+    CHECK(mismatch(fused.value(), Dtype::f64, unfused.value(), tolerance::f64(700)) == "");
+    const Tensor cotangent = random_tensor(fused.shape(), random);
+    const Gradients of_fused = backward(fused, cotangent), of_unfused = backward(unfused, cotangent);
+    for (const Var& leaf : a) CHECK(mismatch(of_fused[leaf], Dtype::f64, of_unfused[leaf], tolerance::f64(2800)) == "");
+  }
+}
+
+TEST_CASE("attention: blocks of keys that share no segment with a tile are not read") {
+  // A tile has 64 rows, a block 256 keys: with documents of 256 every block is of one document.
+  const int64_t length = 768;
+  Random random{.seed = 6};
+  Tensors x = qkv({1, 1, 1, length, length, 8, 8}, random);
+  std::vector<int32_t> ids;
+  for (int64_t j = 0; j < length; ++j) ids.push_back(static_cast<int32_t>(j / 256));
+  const Tensor segments = Tensor::of<int32_t>({1, length}, ids), cotangent = random_tensor(x[0].shape(), random);
+  const auto results = [&](Causal causal) {
+    const std::vector<Var> a = {Var::leaf(x[0]), Var::leaf(x[1]), Var::leaf(x[2])};
+    const Var out = attention(a[0], a[1], a[2], {.causal = causal, .segments = segments});
+    const Gradients of = backward(out, cotangent);
+    return Tensors{out.value(), of[a[0]], of[a[1]], of[a[2]]};
+  };
+  for (const Causal causal : {Causal::yes, Causal::no}) {
+    const Tensors expected = results(causal);
+    std::vector<Tensor> kept;
+    for (Tensor& t : x) {
+      kept.push_back(t.slice(2, 256, 512).clone());
+      fill(t.slice(2, 256, 512), std::numeric_limits<double>::quiet_NaN());
+    }
+    const Tensors got = results(causal);
+    for (size_t i = 0; i < got.size(); ++i) {
+      CHECK(bit_mismatch(got[i].slice(2, 0, 256), expected[i].slice(2, 0, 256)) == "");
+      CHECK(bit_mismatch(got[i].slice(2, 512, 768), expected[i].slice(2, 512, 768)) == "");
+    }
+    for (size_t i = 0; i < x.size(); ++i) copy_into(x[i].slice(2, 256, 512), kept[i]);
+  }
+}
+
+TEST_CASE("attention: without queries the result is empty and every gradient 0; queries without keys are refused") {
+  const Sizes empty_ones[] = {
+      {0, 2, 1, 3, 4, 5, 6}, {2, 2, 1, 0, 4, 5, 6}, {2, 2, 1, 0, 0, 5, 6}, {2, 0, 1, 3, 4, 5, 6}};
+  Random random{.seed = 6};
+  for (const Sizes& n : empty_ones)
+    for (const bool is_fused : {true, false})
+      for (const Causal causal : {Causal::yes, Causal::no}) {
+        CAPTURE(n.batch);
+        CAPTURE(n.heads);
+        CAPTURE(n.q_length);
+        CAPTURE(n.k_length);
+        CAPTURE(is_fused);
+        const Tensors x = qkv(n, random);
+        const std::vector<Var> a = {Var::leaf(x[0]), Var::leaf(x[1]), Var::leaf(x[2]),
+                                    Var::leaf(random_tensor({1, n.k_length + 1}, random)),
+                                    Var::leaf(random_tensor({n.k_length}, random))};
+        const AttentionOptions options{.causal = causal};
+        const bool is_causal = causal == Causal::yes;
+        const ScoreBias bias{.by_distance = is_causal ? a[3] : Var(), .by_position = a[4]};
+        const Var out =
+            is_fused ? attention(a[0], a[1], a[2], options, bias) : attention_unfused(a[0], a[1], a[2], options, bias);
+        CHECK(out.shape() == Shape{n.batch, n.heads, n.q_length, n.v_dim});
+        const Gradients gradients = backward(out, Tensor::zeros(out.shape(), Dtype::f64));
+        for (size_t i = 0; i < a.size(); ++i) {
+          if (i == 3 && !is_causal) continue;
+          CHECK(gradients[a[i]].shape() == a[i].shape());
+          for (const double g : gradients[a[i]].to_vector<double>()) CHECK(g == 0);
+        }
+      }
+  const Tensors x = qkv({1, 1, 1, 2, 0, 5, 6}, random);
+  const AttentionOptions all_keys{.causal = Causal::no};
+  CHECK_THROWS_WITH_AS(attention(x[0], x[1], x[2], all_keys), doctest::Contains("k_length is 0"), ValueError);
+  CHECK_THROWS_WITH_AS(attention_unfused(x[0], x[1], x[2], all_keys), doctest::Contains("k_length is 0"), ValueError);
+}
+
 TEST_CASE("attention: the last queries alone give the last rows, as in decoding") {
   Random random{.seed = 5};
   const Tensors x = qkv({2, 4, 2, 70, 70, 8, 8}, random);
@@ -232,61 +276,6 @@ TEST_CASE("attention: merging the heads of the result is a view") {
   const Tensors x = qkv({2, 4, 2, 6, 6, 8, 8}, random);
   const Tensor out = attention(x[0], x[1], x[2]).out;
   CHECK(out.transpose(1, 2).is_contiguous());
-}
-
-TEST_CASE("attention: a bias by distance is the explicit bias, with its gradient") {
-  const int64_t q_length = 5, k_length = 8;
-  Random random{.seed = 12};
-  for (const int64_t bias_heads : {1, 4}) {
-    CAPTURE(bias_heads);
-    Tensors x = qkv({2, 4, 2, q_length, k_length, 6, 5}, random);
-    x.push_back(random_tensor({bias_heads, k_length + 2}, random));
-    const auto by_distance = [](const std::vector<Var>& y) {
-      return attention_unfused(y[0], y[1], y[2], {}, {.bias_by_distance = y[3]});
-    };
-    const Tensor explicit_bias = Tensor::zeros({1, bias_heads, q_length, k_length}, Dtype::f64);
-    for (int64_t head = 0; head < bias_heads; ++head)
-      for (int64_t q_pos = 0; q_pos < q_length; ++q_pos)
-        for (int64_t k_pos = 0; k_pos <= q_pos + k_length - q_length; ++k_pos)
-          explicit_bias.view<double>()(0, head, q_pos, k_pos) =
-              x[3].view<double>()(head, q_pos + k_length - q_length - k_pos);
-    const Tensor with_distance = by_distance(std::vector<Var>(x.begin(), x.end())).value();
-    const Tensor with_explicit = attention_unfused(x[0], x[1], x[2], {}, {.bias = explicit_bias}).value();
-    CHECK(bit_mismatch(with_distance, with_explicit) == "");
-    CHECK(mismatch(with_distance, Dtype::f64, reference::attention(x[0], x[1], x[2], {}, x[3]).out,
-                   tolerance::f64(8)) == "");
-    CHECK(mismatch(with_distance, Dtype::f64, reference::attention(x[0], x[1], x[2], {}, explicit_bias).out,
-                   tolerance::f64(8)) == "");
-    const GradcheckResult result = gradcheck(by_distance, x);
-    CHECK_MESSAGE(result.worst <= tolerance::gradient, result.message);
-  }
-}
-
-TEST_CASE("attention_unfused: an explicit bias that broadcasts, and a transform of the scores, differentiate") {
-  Random random{.seed = 13};
-  Tensors x = qkv({2, 2, 1, 4, 6, 5, 5}, random);
-  x.push_back(random_tensor({2, 1, 6}, random));
-  const GradcheckResult result = gradcheck(
-      [](const std::vector<Var>& y) {
-        return attention_unfused(y[0], y[1], y[2], {},
-                                 {.bias = y[3], .transform = [](const Var& s) { return tanh(s) * 3.0; }});
-      },
-      x);
-  CHECK_MESSAGE(result.worst <= tolerance::gradient, result.message);
-}
-
-TEST_CASE("attention_unfused: refuses extras that do not fit") {
-  Random random{.seed = 13};
-  const Tensors x = qkv({2, 4, 2, 5, 8, 6, 6}, random);
-  const auto run = [&](const AttentionExtras& extras, AttentionOptions options = {}) {
-    attention_unfused(x[0], x[1], x[2], options, extras);
-  };
-  const auto zeros = [](const Shape& shape) { return Var(Tensor::zeros(shape, Dtype::f64)); };
-  CHECK_THROWS_AS(run({.bias_by_distance = zeros({4, 7})}), ShapeError);
-  CHECK_THROWS_AS(run({.bias_by_distance = zeros({3, 8})}), ShapeError);
-  CHECK_THROWS_AS(run({.bias = zeros({4, 8, 8})}), ShapeError);
-  CHECK_THROWS_AS(run({.bias_by_distance = zeros({4, 8})}, {.causal = Causal::no}), ValueError);
-  CHECK_THROWS_AS(run({.transform = [](const Var& s) { return slice(s, 3, 0, 2); }}), ShapeError);
 }
 
 TEST_CASE("attention: memory grows with the length, not with its square") {
@@ -309,6 +298,6 @@ TEST_CASE("attention: a forward of other arguments is refused by the backward") 
   Random random{.seed = 1};
   const Tensor small = random_tensor({1, 1, 4, 8}, random), large = random_tensor({1, 1, 40, 8}, random);
   const AttentionResult forward = attention(small, small, small);
-  CHECK_THROWS_WITH_AS(attention_backward(large, large, large, {}, forward, large),
+  CHECK_THROWS_WITH_AS(attention_backward(large, large, large, {}, {}, forward, large, {}),
                        doctest::Contains("forward is of other arguments"), ShapeError);
 }

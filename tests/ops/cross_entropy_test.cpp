@@ -17,13 +17,13 @@ namespace {
 constexpr int64_t ignored = -100;
 
 Tensors logits_and_targets(Extents e, Random& random) {
-  return {random_tensor({e.rows, e.width}, random), random_ids({e.rows}, e.width, random)};
+  return {random_tensor({e.rows, e.width}, random), random_ids({e.rows}, std::max<int64_t>(e.width, 1), random)};
 }
 
-// The first row is ignored.
+// The first row is ignored, but for a row that stands alone: a mean needs one that counts.
 Tensors with_ignored_row(Extents e, Random& random) {
   Tensors x = logits_and_targets(e, random);
-  if (e.rows > 0) x[1].data<int64_t>()[0] = ignored;
+  if (e.rows > 1) x[1].data<int64_t>()[0] = ignored;
   return x;
 }
 
@@ -51,13 +51,13 @@ TEST_CASE("cross_entropy_by_row: op case") {
        .run = [](const Tensors& x) { return cross_entropy_by_row(x[0], x[1], ignored); },
        .reference = [](const Tensors& x) { return reference::cross_entropy_by_row(x[0], x[1], ignored); },
        .differentiable = [](const std::vector<Var>& x) { return cross_entropy_by_row(x[0], x[1].value(), ignored); },
-       .samples =
-           {{logits_and_targets, {{0, 1}}},
-            {with_ignored_row, {{0, 1}}},
-            {[](Extents e, Random& random) {
-               return Tensors{random_tensor({2, e.rows, e.width}, random), random_ids({2, e.rows}, e.width, random)};
-             },
-             {{0, 2}}}},
+       .samples = {{logits_and_targets, {{0, 1}}},
+                   {with_ignored_row, {{0, 1}}},
+                   {[](Extents e, Random& random) {
+                      return Tensors{random_tensor({2, e.rows, e.width}, random),
+                                     random_ids({2, e.rows}, std::max<int64_t>(e.width, 1), random)};
+                    },
+                    {{0, 2}}}},
        .refuses = {{[] {
                       cross_entropy_by_row(logits(), Tensor::of<int32_t>({2}, {0, 3}));
                     },
@@ -65,7 +65,8 @@ TEST_CASE("cross_entropy_by_row: op case") {
                    {[] {
                       cross_entropy_by_row(logits(), Tensor::of<int32_t>({2}, {0, -2}));
                     },
-                    "target -2"}}});
+                    "target -2"}},
+       .empty = {{0, 5}, {0, 0}}});
 }
 
 TEST_CASE("cross_entropy: op case") {

@@ -36,7 +36,8 @@ TEST_CASE("rms_norm: op case") {
                       rms_norm(vector_of(4), Tensor::full({1, 4}, 1, Dtype::f32), 0);
                     },
                     "weight is [1, 4]"},
-                   {[] { rms_norm(vector_of(4), vector_of(4), -1e-5); }, "epsilon"}}});
+                   {[] { rms_norm(vector_of(4), vector_of(4), -1e-5); }, "epsilon"}},
+       .empty = {{0, 5}, {3, 0}}});
 }
 
 TEST_CASE("rms_norm: with weight 1 and epsilon 0 the mean square of a row is 1") {

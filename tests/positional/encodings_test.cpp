@@ -29,6 +29,15 @@ double largest_difference(const Tensor& a, const Tensor& b) {
   return largest;
 }
 
+// The bias of every query and key from that of every distance, [heads or 1, length]; 0 for later keys.
+Var spread(const Var& by_distance) {
+  const int64_t length = by_distance.extent(1);
+  const Tensor is_at = Tensor::zeros({length, length * length}, Dtype::f64);
+  for (int64_t i = 0; i < length; ++i)
+    for (int64_t j = 0; j <= i; ++j) is_at.view<double>()(i - j, i * length + j) = 1;
+  return reshape(matmul(by_distance, is_at), {1, by_distance.extent(0), length, length});
+}
+
 struct Scored {
   Var q, k, scores;
 };
@@ -49,8 +58,10 @@ Scored scored(const PositionalEncoding& encoding, const Var& q, const Var& k, co
     result.k = rotary(k, t.k_cos, t.k_sin, RotaryLayout::half_split);
   }
   result.scores = matmul(result.q, transpose(result.k, 2, 3));
-  if (encoding.bias_of_distance)
-    result.scores = result.scores + bias_at(encoding.bias_of_distance, context, Dtype::f64);
+  if (encoding.bias_of_distance) {
+    const ScoreBias bias = bias_at(encoding.bias_of_distance, context, {}, Dtype::f64);
+    result.scores = result.scores + (bias.by_position.defined() ? bias.by_position : spread(bias.by_distance));
+  }
   if (encoding.transform) result.scores = encoding.transform(result.scores, context);
   return result;
 }
@@ -113,7 +124,8 @@ TEST_CASE("encodings: the claims that hold are the claims that are made") {
           largest_shift, largest_difference(scored(encoding, q, k, consecutive_positions(9, shift)).scores.value(),
                                             at_zero.scores.value()));
     // Angles near 100 000 rad carry 1.5e-11 in double; scores of 16 channels of order 1 add some ten of those.
-    CHECK((largest_shift <= 1e-9) == claims(entry, Claim::relative));
+    // What is added to the embedding enters the content, wherever the window begins.
+    CHECK((!encoding.embed && largest_shift <= 1e-9) == claims(entry, Claim::relative));
 
     const auto norms = [](const Var& x) { return sum(mul(x.value(), x.value()), {-1}); };
     const bool norms_stay = largest_difference(norms(at_zero.q), norms(q)) <= 1e-12 &&
@@ -141,11 +153,14 @@ TEST_CASE("encodings: gradients of the scores, also beyond the training length a
 
 TEST_CASE("encodings: no token sees a later one, and each but nope changes the model") {
   const Tensor ids = some_ids(2, 20, 17, 5);
+  ModelShape longer = tiny("nope");
+  longer.train_length = 20;
   const NoGradient scope;
-  const Tensor without = Transformer(tiny("nope"), 1).logits(ids).value();
+  const Tensor without = Transformer(longer, 1).logits(ids).value();
   for (const auto& [name, entry] : encodings()) {
     CAPTURE(name);
-    const Transformer model(tiny(name), 1);
+    longer.encoding = name;
+    const Transformer model(longer, 1);
     const Tensor before = model.logits(ids).value();
     const Tensor changed = ids.clone();
     changed.data<int32_t>()[12] = (changed.data<int32_t>()[12] + 1) % 17;  // token 12 of window 0

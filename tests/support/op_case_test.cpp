@@ -4,11 +4,9 @@
 #include <doctest/doctest.h>
 #include <oneapi/tbb/task_arena.h>
 
-#include <cmath>
 #include <limits>
 #include <mutex>
 
-#include "autograd/gradcheck.hpp"
 #include "autograd/ops.hpp"
 #include "core/ops/binary.hpp"
 #include "core/ops/reduce.hpp"
@@ -53,7 +51,8 @@ OpCase add_with(std::function<Tensor(const Tensor&, const Tensor&)> run, Rule ru
           .samples = {{[](Extents e, Random& random) {
                          return Tensors{random_tensor({e.rows, e.width}, random), random_tensor({e.width}, random)};
                        },
-                       {{0, 0}}}}};
+                       {{0, 0}}}},
+          .empty = {{0, 5}, {3, 0}}};
 }
 
 std::vector<Tensor> add_rule(const Tensor& dy, Wanted) { return {dy, dy}; }
@@ -65,6 +64,7 @@ OpCase twice_with(std::function<Tensor(const Tensor&)> run) {
           .reference = [](const Tensors& x) { return add(x[0], x[0]); },
           .differentiable = {},
           .samples = {{matrix, {{0, any_axis}}}},
+          .empty = {{0, 5}, {3, 0}},
           .is_parallel = false};
 }
 
@@ -81,8 +81,12 @@ Tensor for_each_element(const Tensor& x, F f) {
   else if (x.dtype() == Dtype::f32)
     fill_in(float{});
   else
-    fail<DtypeError>("twice", "needs f32 or f64");
+    fail<DtypeError>("twice", "needs f32 or f64, got ", x.dtype());
   return y;
+}
+
+Tensor doubled(const Tensor& x) {
+  return for_each_element(x, [&]<class T>(int64_t row, int64_t column) { return 2 * x.view<T>()(row, column); });
 }
 
 void must_complain(const OpCase& op_case, const std::string& about) {
@@ -93,19 +97,18 @@ void must_complain(const OpCase& op_case, const std::string& about) {
   CHECK_MESSAGE(named, "no complaint about '", about, "' among ", found.size(), ": ", first);
 }
 
+void must_not_complain(const OpCase& op_case) {
+  const std::vector<std::string> found = complaints(op_case);
+  const std::string first = found.empty() ? "" : found[0];
+  CHECK_MESSAGE(found.empty(), first);
+}
+
 }  // namespace
 
 TEST_CASE("checker: what is right draws no complaint") {
-  const auto none = [](const OpCase& op_case) {
-    const std::vector<std::string> found = complaints(op_case);
-    const std::string first = found.empty() ? "" : found[0];
-    CHECK_MESSAGE(found.empty(), first);
-  };
-  none(softmax_with_rule([](const Tensor& y, const Tensor& dy) { return softmax_backward(y, dy); }));
-  none(add_with([](const Tensor& a, const Tensor& b) { return add(a, b); }, add_rule));
-  none(twice_with([](const Tensor& x) {
-    return for_each_element(x, [&]<class T>(int64_t row, int64_t column) { return 2 * x.view<T>()(row, column); });
-  }));
+  must_not_complain(softmax_with_rule([](const Tensor& y, const Tensor& dy) { return softmax_backward(y, dy); }));
+  must_not_complain(add_with([](const Tensor& a, const Tensor& b) { return add(a, b); }, add_rule));
+  must_not_complain(twice_with(doubled));
 }
 
 TEST_CASE("checker: a zero gradient, which sum(output) cannot see") {
@@ -198,9 +201,7 @@ TEST_CASE("checker: a sum whose order depends on the number of threads") {
 }
 
 TEST_CASE("checker: an op that keeps to one thread") {
-  OpCase one_thread = twice_with([](const Tensor& x) {
-    return for_each_element(x, [&]<class T>(int64_t row, int64_t column) { return 2 * x.view<T>()(row, column); });
-  });
+  OpCase one_thread = twice_with(doubled);
   one_thread.is_parallel = true;
   must_complain(one_thread, "only 1 of 8 threads took part");
 }
@@ -266,12 +267,103 @@ TEST_CASE("checker: too few digits in f32") {
                 "f32");
 }
 
+TEST_CASE("checker: a rule that is wrong for a single element") {
+  must_complain(softmax_with_rule([](const Tensor& y, const Tensor& dy) {
+                  return y.size() == 1 ? Tensor::full(y.shape(), 0.1, y.dtype()) : softmax_backward(y, dy);
+                }),
+                "gradient, [1, 1]");
+}
+
+TEST_CASE("checker: a value that is wrong for a single element") {
+  must_complain(twice_with([](const Tensor& x) { return x.size() == 1 ? x : add(x, x); }), "values of [1, 1]");
+}
+
+TEST_CASE("checker: tensors without elements") {
+  const auto claims = [](std::vector<Extents> empty, std::function<Tensor(const Tensor&)> run) {
+    OpCase op_case = twice_with(std::move(run));
+    op_case.empty = std::move(empty);
+    return op_case;
+  };
+  const auto refusing = [](const char* op) {
+    return [op](const Tensor& x) {
+      require(x.extent(1) > 0, op, "x is ", x.shape(), ": axis 1 is 0");
+      return doubled(x);
+    };
+  };
+  must_not_complain(claims({{0, 5}, {3, 0}}, doubled));
+  must_not_complain(claims({{0, 5}}, refusing("twice")));
+  // Taken but not claimed, each way to have no element.
+  must_complain(claims({{3, 0}}, doubled), "few elements, [0, 5]");
+  must_complain(claims({{0, 5}}, doubled), "few elements, [3, 0]");
+  must_complain(claims({{0, 5}}, doubled), "few elements, [0, 0]");
+  must_complain(claims({{0, 5}}, refusing("kernel_7")), "does not name the op");
+  must_complain(claims({{0, 5}, {3, 0}}, refusing("twice")), "axis 1 is 0");
+  must_complain(claims({{0, 5}, {3, 0}}, [](const Tensor& x) { return add(x.slice(0, 0, x.size() ? 3 : 0), x); }),
+                "threw");
+  OpCase takes_none = claims({{0, 5}, {3, 0}}, doubled);
+  takes_none.takes_one_element = false;
+  must_complain(takes_none, "few elements, [1, 1]");
+  // The gradient of b is a sum over no row.
+  must_complain(add_with([](const Tensor& a, const Tensor& b) { return add(a, b); },
+                         [](const Tensor& dy, Wanted) {
+                           return Tensors{dy, dy.size() ? dy : Tensor::full(dy.shape().with(0, 1), 1, dy.dtype())};
+                         }),
+                "gradient of argument 1, contiguous, of [0, 5]");
+}
+
+TEST_CASE("checker: a case without samples") {
+  OpCase without = softmax_with(good, {});
+  without.samples.clear();
+  must_complain(without, "no sample");
+}
+
+TEST_CASE("checker: faults around a condition") {
+  // y = x where the condition holds, else 0. The condition is read as bytes: what stands around it is no boolean.
+  const auto choose_with = [](auto holds, bool checks_dtype) {
+    return OpCase{
+        .op = "choose",
+        .run =
+            [=](const Tensors& x) {
+              require_same_shape("choose", "condition", x[0], "x", x[1]);
+              if (checks_dtype)
+                require<DtypeError>(x[0].dtype() == Dtype::boolean, "choose", "condition is ", x[0].dtype());
+              require<DtypeError>(is_float(x[1].dtype()), "choose", "x is ", x[1].dtype());
+              const Tensor condition = x[0].to(Dtype::boolean);
+              return for_each_element(x[1], [&]<class T>(int64_t row, int64_t column) {
+                const View<bool> c = condition.view<bool>();
+                const auto* const byte = reinterpret_cast<const unsigned char*>(&c(row, column));
+                return holds(byte, c, row, column) ? x[1].view<T>()(row, column) : T(0);
+              });
+            },
+        .reference = [](const Tensors& x) { return mul(x[0].to(x[1].dtype()), x[1]); },
+        .differentiable = {},
+        .samples = {{[](Extents e, Random& random) {
+          return Tensors{random_booleans({e.rows, e.width}, random), random_tensor({e.rows, e.width}, random)};
+        }}},
+        .empty = {{0, 5}, {3, 0}},
+        .is_parallel = false};
+  };
+  const auto own = [](const unsigned char* byte, const View<bool>&, int64_t, int64_t) { return *byte == 1; };
+  const auto beyond = [](const unsigned char* byte, const View<bool>& c, int64_t row, int64_t column) {
+    const bool is_last = column + 1 == c.shape[1] && row + 1 < c.shape[0];
+    return *byte == 1 || (is_last && byte[c.strides[1]] > 1);
+  };
+  must_not_complain(choose_with(own, true));
+  must_complain(choose_with(beyond, true), "gapped");
+  must_complain(choose_with(own, false), "dtypes [4, 5] i64 [4, 5] f64: accepted");
+  must_complain(choose_with(own, false), "dtypes [4, 5] f64 [4, 5] f64: accepted");
+}
+
 TEST_CASE("checker: a wrong shape accepted, a wrong dtype accepted, an error without a name") {
   const auto cut_to_fit = [](const Tensor& a, const Tensor& b) {
     return add(a.slice(1, 0, std::min(a.extent(1), b.extent(0))), b.slice(0, 0, std::min(a.extent(1), b.extent(0))));
   };
   must_complain(add_with(cut_to_fit, add_rule), "enlarged on axis 1");
   must_complain(add_with([](const Tensor& a, const Tensor& b) { return add(a, b.to(a.dtype())); }, add_rule), "dtypes");
+  // What the op of core refuses, that of autograd must refuse too.
+  OpCase cuts_in_autograd = add_with(cut_to_fit, add_rule);
+  cuts_in_autograd.run = [](const Tensors& x) { return add(x[0], x[1]); };
+  must_complain(cuts_in_autograd, "autograd, argument 0 enlarged on axis 1");
   must_complain(add_with(
                     [](const Tensor& a, const Tensor& b) {
                       require(a.extent(1) == b.extent(0), "kernel_7", "no");
@@ -279,58 +371,28 @@ TEST_CASE("checker: a wrong shape accepted, a wrong dtype accepted, an error wit
                     },
                     add_rule),
                 "does not name the op");
+  // The whole shape of what was enlarged, and the dtype that came.
+  const auto add_checked_by = [](auto check) {
+    return add_with(
+        [=](const Tensor& a, const Tensor& b) {
+          check(a, b);
+          return add(a, b);
+        },
+        add_rule);
+  };
+  must_complain(add_checked_by([](const Tensor& a, const Tensor& b) {
+                  require(a.extent(1) == b.extent(0), "add", "axis 1 is ", a.extent(1), " and ", b.extent(0));
+                }),
+                "does not say '[4, 6]'");
+  must_complain(add_checked_by([](const Tensor& a, const Tensor& b) {
+                  require<DtypeError>(is_float(a.dtype()) && a.dtype() == b.dtype(), "add", "needs f32 or f64");
+                }),
+                "does not say 'got f32'");
+  must_complain(add_checked_by([](const Tensor& a, const Tensor& b) {
+                  if (a.extent(1) != b.extent(0)) throw std::invalid_argument("add: [4, 6] [6]");
+                }),
+                "not one of the library's errors");
   OpCase refuses_nothing = softmax_with(good, {});
   refuses_nothing.refuses = {{[] {}, "anything"}};
   must_complain(refuses_nothing, "must throw");
-}
-
-TEST_CASE("comparison: shape, dtype, NaN and infinity") {
-  const Tensor x = Tensor::of<double>({2, 2}, {1, 2, 3, 4});
-  constexpr double nan = std::numeric_limits<double>::quiet_NaN(), infinity = std::numeric_limits<double>::infinity();
-  const auto with = [&](double value) {
-    const Tensor y = x.clone();
-    y.view<double>()(1, 0) = value;
-    return y;
-  };
-  CHECK(mismatch(x, Dtype::f64, x, 0) == "");
-  CHECK(mismatch(x.reshape({4}), Dtype::f64, x, 1).find("shape") == 0);
-  CHECK(mismatch(x.to(Dtype::f32), Dtype::f64, x, 1).find("dtype") == 0);
-  CHECK(mismatch(Tensor(), Dtype::f64, x, 1) != "");
-  CHECK(mismatch(with(3.1), Dtype::f64, x, 0.01).find("element [1, 0] of [2, 2]: got 3.1") == 0);
-  CHECK(mismatch(with(3.1), Dtype::f64, x, 0.03) == "");
-  CHECK(mismatch(with(nan), Dtype::f64, x, 1e300) != "");
-  CHECK(mismatch(x, Dtype::f64, with(nan), 1e300) != "");
-  CHECK(mismatch(with(nan), Dtype::f64, with(nan), 1e300) != "");
-  CHECK(mismatch(with(infinity), Dtype::f64, x, 1e300) != "");
-  CHECK(mismatch(with(infinity), Dtype::f64, with(infinity), 0) == "");
-  CHECK(mismatch(with(infinity), Dtype::f64, with(-infinity), 1e300) != "");
-  CHECK(bit_mismatch(with(0.0), with(-0.0)) != "");
-  CHECK(bit_mismatch(with(nan), with(nan)) == "");
-}
-
-TEST_CASE("gradcheck: finds a fault in a large input by random directions") {
-  Random random{.seed = 1};
-  const Tensor x = random_tensor({40, 50}, random);
-  const auto right = [](const std::vector<Var>& v) { return softmax(v[0]); };
-  const auto wrong = [](const std::vector<Var>& v) {
-    const Tensor y = softmax(v[0].value());
-    return record("softmax", y, {v[0]}, [y](const Tensor& dy, Wanted) {
-      const Tensor dx = softmax_backward(y, dy);
-      fill(dx.slice(0, 7, 8), 0);  // one row of 40
-      return Tensors{dx};
-    });
-  };
-  CHECK(gradcheck(right, {x}).worst <= tolerance::gradient);
-  CHECK(gradcheck(wrong, {x}).worst > 1e-3);
-}
-
-TEST_CASE("gradcheck: NaN is an infinite error, ids are constants, f32 outputs are refused") {
-  const Tensor x = Tensor::of<double>({2}, {1, -1});
-  CHECK(gradcheck([](const std::vector<Var>& v) { return log(v[0]); }, {x}).worst ==
-        std::numeric_limits<double>::infinity());
-  const Tensor ids = Tensor::of<int64_t>({3}, {1, 0, 1});
-  CHECK(gradcheck([](const std::vector<Var>& v) { return embedding(v[0], v[1].value()); },
-                  {Tensor::of<double>({2, 2}, {1, 2, 3, 4}), ids})
-            .worst <= tolerance::gradient);
-  CHECK_THROWS_AS(gradcheck([](const std::vector<Var>& v) { return cast(v[0], Dtype::f32); }, {x}), DtypeError);
 }

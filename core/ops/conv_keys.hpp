@@ -1,0 +1,24 @@
+// Convolution of scores along the keys, heads as channels (the 1 x k kernel of DAPE v2, Zheng et al.):
+//   y[b, o, i, j] = sum over c, t of weight[o, c, t] x[b, c, i, j + t - (width - 1) / 2],  x outside 0 .. k_length-1 is
+//   0 x [batch, channels, q_length, k_length]   weight [out_channels, channels, width], width odd   f32 or f64 y
+//   [batch, out_channels, q_length, k_length]
+// Reaches (width - 1) / 2 keys to the right: under causality zero the scores of later keys first.
+// Errors: ShapeError, DtypeError.
+#pragma once
+
+#include "core/tensor.hpp"
+
+namespace phasor {
+
+Tensor conv_keys(const Tensor& x, const Tensor& weight);
+
+// The gradients, each from what it needs. That of the weight sums over batch, queries and keys: in tiles that depend on
+// the shape alone, added in their order.
+Tensor conv_keys_dx(const Tensor& weight, const Tensor& dy);
+Tensor conv_keys_dweight(const Tensor& x, int64_t width, const Tensor& dy);
+
+namespace reference {
+Tensor conv_keys(const Tensor& x, const Tensor& weight);
+}
+
+}  // namespace phasor

@@ -1,0 +1,21 @@
+// Dropout (Srivastava et al., JMLR 2014): y = x / (1 - probability) for elements that are kept, +0 for the others, also
+// where x is infinite or NaN. The factor 1 / (1 - probability) is rounded once to x's dtype; probability 0 gives x
+// itself. Element i, counted in row-major order, is dropped if word i % 4 of Philox block `counter + i / 4` of (seed,
+// stream) is below round(probability 2^32): integers are compared, so the choice is the same for every memory layout,
+// thread count and device. The same `random` chooses the same elements: give each call a stream or counter of its own.
+//   x f32 or f64, any shape and strides      0 <= probability < 1
+// Errors: DtypeError, ValueError (probability).
+#pragma once
+
+#include "core/random.hpp"
+#include "core/tensor.hpp"
+
+namespace phasor {
+
+Tensor dropout(const Tensor& x, double probability, const Random& random);  // also its own backward: dx = dropout(dy)
+
+namespace reference {
+Tensor dropout(const Tensor& x, double probability, const Random& random);
+}
+
+}  // namespace phasor

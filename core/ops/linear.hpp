@@ -1,0 +1,16 @@
+// The affine map of a layer: y = x weight + bias, one pass over y less than matmul and add.
+//   x [..., inputs]   weight [inputs, outputs]   bias [outputs]   f32 or f64
+// Errors: ShapeError, DtypeError.
+#pragma once
+
+#include "core/tensor.hpp"
+
+namespace phasor {
+
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias);
+
+namespace reference {
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias);
+}
+
+}  // namespace phasor

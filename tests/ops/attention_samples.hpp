@@ -1,0 +1,52 @@
+// What the tests of attention share: sizes, documents, options.
+#pragma once
+
+#include "core/ops/attention.hpp"
+#include "tests/support/op_case.hpp"
+
+namespace phasor::attention_samples {
+
+// q [batch, heads, q_length, qk_dim], k [batch, kv_heads, k_length, qk_dim], v [batch, kv_heads, k_length, v_dim]
+struct Sizes {
+  int64_t batch, heads, kv_heads, q_length, k_length, qk_dim, v_dim;
+};
+
+inline Tensors qkv(const Sizes& n, Random& random) {
+  return {random_tensor({n.batch, n.heads, n.q_length, n.qk_dim}, random),
+          random_tensor({n.batch, n.kv_heads, n.k_length, n.qk_dim}, random),
+          random_tensor({n.batch, n.kv_heads, n.k_length, n.v_dim}, random)};
+}
+
+constexpr Extents several_tiles = {300, 40};
+
+// Documents of 4, 5, 6, ... tokens; the second batch row starts with a longer one. The ids do not grow.
+inline Tensor segments_for(int64_t batch, int64_t k_length) {
+  std::vector<int32_t> ids;
+  for (int64_t row = 0; row < batch; ++row) {
+    int64_t left = 4 + 3 * row, length = left;
+    int32_t document = 7;
+    for (int64_t j = 0; j < k_length; ++j) {
+      ids.push_back(document);
+      if (--left == 0) document = (document + 5) % 11, left = ++length;
+    }
+  }
+  return Tensor::of<int32_t>({batch, k_length}, ids);
+}
+
+struct Variant {
+  std::string name;
+  std::function<AttentionOptions(const Tensors&)> options;
+};
+
+inline const std::vector<Variant> variants = {
+    {"causal", [](const Tensors&) { return AttentionOptions{}; }},
+    {"not causal, own scale", [](const Tensors&) { return AttentionOptions{.scale = 0.3, .causal = Causal::no}; }},
+    {"segments by row",
+     [](const Tensors& x) { return AttentionOptions{.segments = segments_for(x[0].extent(0), x[1].extent(2))}; }},
+    {"segments for all rows, not causal",
+     [](const Tensors& x) {
+       return AttentionOptions{.causal = Causal::no, .segments = segments_for(1, x[1].extent(2))};
+     }},
+};
+
+}  // namespace phasor::attention_samples
