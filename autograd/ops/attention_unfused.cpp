@@ -6,41 +6,15 @@
 
 #include "autograd/ops.hpp"
 #include "core/dispatch.hpp"
-#include "core/loops.hpp"
 #include "core/ops/attention.hpp"
+#include "core/ops/compare.hpp"
 #include "core/ops/reduce.hpp"
+#include "core/parallel.hpp"
 
 namespace phasor {
 namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
-
-// y = condition ? a : b, all broadcast to `shape`; what is not chosen reaches neither the value nor the gradient.
-//   da = condition ? dy : 0,   db = condition ? 0 : dy
-Tensor chosen(const Shape& shape, const Tensor& condition, const Tensor& a, const Tensor& b) {
-  const Tensor y = Tensor::empty(shape, a.dtype()), wide_condition = condition.broadcast_to(shape);
-  const Tensor wide_a = a.broadcast_to(shape), wide_b = b.broadcast_to(shape);
-  const StridedLoop<4> loop(shape, {y.strides(), wide_condition.strides(), wide_a.strides(), wide_b.strides()});
-  with_float("attention_unfused", a.dtype(), [&]<class T>() {
-    loop.run(grain_for(4), [&](const std::array<int64_t, 4>& at, int64_t count) {
-      for (int64_t i = 0; i < count; ++i) {
-        const T* const from = wide_condition.data<bool>()[at[1] + i * loop.step(1)]
-                                  ? wide_a.data<T>() + at[2] + i * loop.step(2)
-                                  : wide_b.data<T>() + at[3] + i * loop.step(3);
-        y.data<T>()[at[0] + i * loop.step(0)] = *from;
-      }
-    });
-  });
-  return y;
-}
-
-Var choose(const Shape& shape, const Tensor& condition, const Var& a, const Var& b) {
-  return record("attention_unfused", chosen(shape, condition, a.value(), b.value()), {a, b},
-                [=](const Tensor& dy, Wanted) {
-                  const Tensor zero = Tensor::scalar(0, dy.dtype());
-                  return std::vector{chosen(shape, condition, dy, zero), chosen(shape, condition, zero, dy)};
-                });
-}
 
 // The bias of every query and key from the bias of every distance: [heads or 1, max_distance] to
 // [heads or 1, q_length, k_length].
@@ -90,13 +64,12 @@ Tensor far_pairs(int64_t q_length, int64_t k_length, int64_t far_from) {
 Var softmax_of_seen(const Var& scores) {
   if (scores.size() == 0) return scores;  // without keys there are no queries either
   const Tensor largest = max(scores.value(), {3});
-  const Tensor sees_nothing = Tensor::empty(largest.shape(), Dtype::boolean);
-  const std::vector<double> of_row = largest.to(Dtype::f64).to_vector<double>();
-  std::transform(of_row.begin(), of_row.end(), sees_nothing.data<bool>(), [](double x) { return x == -infinity; });
-  if (std::find(of_row.begin(), of_row.end(), -infinity) == of_row.end()) return softmax(scores);
+  const Tensor sees_nothing = equal(largest, Tensor::scalar(-infinity, scores.dtype()));
+  const std::vector<bool> of_row = sees_nothing.to_vector<bool>();
+  if (std::find(of_row.begin(), of_row.end(), true) == of_row.end()) return softmax(scores);
   // Chosen before and after: the softmax of such a row is NaN, and so would be its gradient.
   const Var zero = Tensor::scalar(0, scores.dtype());
-  return choose(scores.shape(), sees_nothing, zero, softmax(choose(scores.shape(), sees_nothing, zero, scores)));
+  return where(sees_nothing, zero, softmax(where(sees_nothing, zero, scores)));
 }
 
 void require_far(const Var& q, const Var& k, const AttentionExtras& extras) {
@@ -144,15 +117,14 @@ Var attention_unfused(const Var& q, const Var& k, const Var& v, const AttentionO
   };
   Var scores = scaled_products(q, k);
   if (extras.far_q.defined())
-    scores = choose(shape, far_pairs(q_length, k_length, extras.far_from), scaled_products(extras.far_q, extras.far_k),
-                    scores);
+    scores = where(far_pairs(q_length, k_length, extras.far_from), scaled_products(extras.far_q, extras.far_k), scores);
   scores = at(ScoreStage::score, "at(score)", scores);
   if (bias.by_distance.defined()) scores = scores + spread_by_distance(bias.by_distance, q_length, k_length);
   if (bias.by_position.defined()) scores = scores + bias.by_position;
   if (extras.transform) scores = checked("transform", extras.transform(scores));
   scores = at(ScoreStage::score_biased, "at(score_biased)", scores);
   // Chosen, not added: -inf added to a NaN or an infinity would not hide it.
-  scores = choose(shape, visible_pairs(q_length, k_length, options), scores, Tensor::scalar(-infinity, scores.dtype()));
+  scores = where(visible_pairs(q_length, k_length, options), scores, Var(Tensor::scalar(-infinity, scores.dtype())));
   const Var pattern = at(ScoreStage::pattern, "at(pattern)", softmax_of_seen(scores));
   return reshape(matmul(grouped(pattern, group), grouped(v, 1)), {batch, heads, q_length, v_dim});
 }
