@@ -1,6 +1,7 @@
 // Checks of token ids and targets before a kernel indexes with them.
 #include "core/ids.hpp"
 
+#include <algorithm>
 #include <atomic>
 
 #include "core/dispatch.hpp"
@@ -48,10 +49,10 @@ void require_ids(const char* op, const char* name, const Tensor& ids, int64_t bo
     loop.run(grain_for(1), [&](const std::array<int64_t, 1>& at, int64_t count) {
       const Id* const run = ids.data<Id>() + at[0];
       const int64_t step = loop.step(0);
-      bool inside = true;  // negative ids are large as unsigned numbers
+      uint64_t largest = 0;  // negative ids are large as unsigned numbers
       for (int64_t i = 0; i < count; ++i)
-        inside &= static_cast<uint64_t>(static_cast<int64_t>(run[i * step])) < static_cast<uint64_t>(bound);
-      if (!inside) all_inside = false;
+        largest = std::max(largest, static_cast<uint64_t>(static_cast<int64_t>(run[i * step])));
+      if (count > 0 && largest >= static_cast<uint64_t>(bound)) all_inside = false;
     });
   });
   if (!all_inside) checked_ids(op, name, ids, bound);  // which one is first

@@ -192,10 +192,12 @@ Tensor weight_gradient(const Tensor& x, int64_t width, const Tensor& dy) {
   const Blocks blocks(std::max(channels, out_channels), x.extent(3));
   const int64_t keys = std::max<int64_t>(1, std::min(blocks.keys, x.extent(3)));
   const int64_t ld = keys + width - 1, tasks = x.extent(0) * q_length * blocks.count;
-  // Short rows are taken several at a time: a sum over lanes costs as much as many products. (Then a row is one block,
-  // so that all have the same number of keys.)
-  const int64_t together = std::max<int64_t>(1, 512 / keys), tile = together * std::max<int64_t>(1, 16 / together);
-  // Each tile sums into a weight of its own; these are added in order.
+  // Short rows are taken several at a time: a sum over lanes costs as much as many products. Blocks of one row are not,
+  // because the last one may be shorter.
+  const int64_t together = blocks.count > 1 ? 1 : std::max<int64_t>(1, 512 / keys);
+  // At least 16 blocks or rows to a tile, and at most 64 tiles, each of which needs a weight.
+  const int64_t tile = together * std::max<int64_t>({1, 16 / together, (tasks / together + 63) / 64});
+  // Each tile sums into one of its own; these are added in order.
   const Tensor tile_sums = Tensor::zeros({(tasks + tile - 1) / tile, out_channels, channels, width}, x.dtype());
   parallel_for(tasks, tile, [&](int64_t begin, int64_t end) {
     T* const sums = tile_sums.data<T>() + begin / tile * out_channels * channels * width;

@@ -113,6 +113,8 @@ void copy_chosen(const Tensor& y, const Tensor& x, int axis, const Tensor& ids) 
     const Id* const id = ids.data<Id>() + at[2];
     if (step_id == 0 && step_x == 1 && step_y == 1)
       std::copy_n(from + *id * stride, count, to);
+    else if (step_id == 1 && step_x == 0 && step_y == 1 && stride == 1)
+      for (int64_t i = 0; i < count; ++i) to[i] = from[id[i]];
     else
       for (int64_t i = 0; i < count; ++i) to[i * step_y] = from[id[i * step_id] * stride + i * step_x];
   });
@@ -136,7 +138,7 @@ void add_chosen(const Tensor& y, int axis, const Tensor& ids, const Tensor& x) {
   const int64_t n = x.extent(axis), stride_y = y.stride(axis), stride_x = x.stride(axis), stride_id = ids.stride(axis);
   // Where lines are columns, a tile takes many at a time: few would fill no cache line, and a power of two between rows
   // makes each addition wait for an earlier one whose address agrees in the low bits.
-  const bool columns = stride_y > step_y;
+  const bool columns = lines.row() > 1 && stride_y > step_y;
   const int64_t grain = std::max<int64_t>(grain_for(2 * n), columns ? 64 : 1);
   lines.run(grain, [&](const std::array<int64_t, 3>& at, int64_t count) {
     T* const to = y.data<T>() + at[0];

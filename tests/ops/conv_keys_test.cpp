@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <array>
 #include <cmath>
 
 #include "autograd/ops.hpp"
@@ -31,7 +32,7 @@ TEST_CASE("conv_keys: op case") {
             .run = [](const Tensors& x) { return conv_keys(x[0], x[1]); },
             .reference = [](const Tensors& x) { return reference::conv_keys(x[0], x[1]); },
             .differentiable = [](const std::vector<Var>& x) { return conv_keys(x[0], x[1]); },
-            .samples = {sample(2, 3, 3), sample(1, 1, 1), sample(3, 2, 7)},
+            .samples = {sample(2, 3, 3), sample(3, 5, 1), sample(3, 2, 7)},
             .refuses = {{[] {
                            conv_keys(zeros({1, 2, 3, 4}), zeros({2, 2, 4}));
                          },
@@ -79,21 +80,24 @@ TEST_CASE("conv_keys: queries and batches do not mix; channels do, as the weight
 }
 
 TEST_CASE("conv_keys: rows of several blocks, and their gradients, as the reference") {
-  Random random{.seed = 12};
-  // 40 channels: a block holds fewer keys than a row has.
-  const Tensor x = random_tensor({1, 40, 2, 2000}, random), weight = random_tensor({3, 40, 5}, random);
-  const Tensor dy = random_tensor({1, 3, 2, 2000}, random);
-  CHECK(mismatch(conv_keys(x, weight), Dtype::f64, reference::conv_keys(x, weight), tolerance::f64(200)) == "");
-  // <dy, conv(x, w)> is linear in x and in w: its derivatives, contracted with x and with w, give it back.
-  const auto inner = [](const Tensor& a, const Tensor& b) { return sum(Var(a) * Var(b)).value().item<double>(); };
-  const double value = inner(dy, reference::conv_keys(x, weight));
-  CHECK(inner(conv_keys_dx(weight, dy), x) == doctest::Approx(value).epsilon(1e-12));
-  CHECK(inner(conv_keys_dweight(x, 5, dy), weight) == doctest::Approx(value).epsilon(1e-12));
-  // And in other directions than x and w.
-  const Tensor u = random_tensor(x.shape(), random), v = random_tensor(weight.shape(), random);
-  CHECK(inner(conv_keys_dx(weight, dy), u) ==
-        doctest::Approx(inner(dy, reference::conv_keys(u, weight))).epsilon(1e-11));
-  CHECK(inner(conv_keys_dweight(x, 5, dy), v) == doctest::Approx(inner(dy, reference::conv_keys(x, v))).epsilon(1e-11));
+  // The more channels, the fewer keys to a block. All of these cut the rows, and leave a shorter block at the end.
+  for (const auto& [channels, out_channels, keys] :
+       {std::array<int64_t, 3>{40, 3, 2000}, {130, 2, 301}, {3, 70, 500}}) {
+    Random random{.seed = 12};
+    const Tensor x = random_tensor({1, channels, 3, keys}, random);
+    const Tensor weight = random_tensor({out_channels, channels, 5}, random);
+    const Tensor dy = random_tensor({1, out_channels, 3, keys}, random);
+    CHECK(mismatch(conv_keys(x, weight), Dtype::f64, reference::conv_keys(x, weight), tolerance::f64(5 * channels)) ==
+          "");
+    // <dy, conv(x, w)> is linear in x and in w: its derivatives, contracted with any u and v in their place, give
+    // <dy, conv(u, w)> and <dy, conv(x, v)>.
+    const Tensor u = random_tensor(x.shape(), random), v = random_tensor(weight.shape(), random);
+    const auto inner = [](const Tensor& a, const Tensor& b) { return sum(Var(a) * Var(b)).value().item<double>(); };
+    CHECK(inner(conv_keys_dx(weight, dy), u) ==
+          doctest::Approx(inner(dy, reference::conv_keys(u, weight))).epsilon(1e-11));
+    CHECK(inner(conv_keys_dweight(x, 5, dy), v) ==
+          doctest::Approx(inner(dy, reference::conv_keys(x, v))).epsilon(1e-11));
+  }
 }
 
 TEST_CASE("conv_keys: no channels give zeros") {

@@ -74,6 +74,16 @@ TEST_CASE("dropout: the words are those of Random, four to a block, over many ti
   }
 }
 
+TEST_CASE("dropout: a word that equals the threshold keeps its element, the next larger threshold drops it") {
+  const auto words = philox4x32_10({9, 0, 0, 0}, {1, 0});
+  for (const Dtype dtype : {Dtype::f32, Dtype::f64})
+    for (int i = 0; i < 4; ++i) {
+      const Random random{.seed = 1, .counter = 9};
+      CHECK(kept(4, words[i] * 0x1p-32, random, dtype)[i]);
+      CHECK_FALSE(kept(4, (words[i] + 1.0) * 0x1p-32, random, dtype)[i]);
+    }
+}
+
 TEST_CASE("dropout: the kept fraction is 1 - probability") {
   constexpr int64_t count = 1000000;
   for (const double probability : {0.001, 0.1, 0.5, 0.9, 0.999}) {
