@@ -2,8 +2,10 @@
 
     /usr/bin/python3 tests/golden/generate.py          (Debian: python3-torch)
 
-ops.json    each op: inputs, options, a random cotangent, output, gradient of sum(output * cotangent) for every input
+ops.json    each op (here and in torch_cases.py): inputs, options, a random cotangent, output, gradient of
+            sum(output * cotangent) for every input
 model.json  a small transformer: parameters, and loss, logits and every gradient under each encoding; ten AdamW steps
+gpt2.json   a small GPT-2: parameters, loss, logits and every gradient
 hope.json   frequencies and the number of components that HoPE keeps
 
 A tensor is {"shape", "values"}, row-major, printed so that it reads back exactly. Another processor or version of
@@ -20,7 +22,9 @@ import zlib
 import torch
 
 sys.dont_write_bytecode = True
+import gpt2
 import primitives
+import torch_cases
 
 folder = pathlib.Path(__file__).parent
 versions = {"python": platform.python_version(), "torch": torch.__version__}
@@ -58,6 +62,7 @@ cases = {}
 
 def case(name, f, inputs, ids={}, options={}):
     """f(inputs..., ids..., options...) -> output, or (output, further results to compare)."""
+    assert name not in cases, name
     leaves = {key: value.clone().requires_grad_() for key, value in inputs.items()}
     result = f(**leaves, **ids, **options)
     output, more = result if isinstance(result, tuple) else (result, {})
@@ -182,7 +187,16 @@ def attention_cases():
     attention_case("both biases and segments", 2, 2, 1, 6, 6, 4, 4,
                    biases={"bias_by_distance": (2, 6), "bias": (2, 2, 6, 6)},
                    ids={"segments": torch.tensor([[0, 0, 1, 1, 1, 1]])})
+    attention_case("bias by key", 2, 2, 1, 4, 6, 4, 4, biases={"bias": (1, 6)})
     attention_case("capped scores", 1, 2, 2, 6, 6, 4, 4, options={"cap": 1.5})
+    attention_case("far scores", 2, 2, 2, 7, 7, 4, 4, biases={"far_q": (2, 2, 7, 4), "far_k": (2, 2, 7, 4)},
+                   options={"far_from": 3})
+    attention_case("far scores, grouped, decoding, biased", 1, 4, 2, 3, 7, 4, 3,
+                   biases={"far_q": (1, 4, 3, 4), "far_k": (1, 2, 7, 4), "bias_by_distance": (4, 7)},
+                   options={"far_from": 2, "scale": 0.7})
+    attention_case("far scores and segments", 2, 2, 2, 6, 6, 4, 4,
+                   biases={"far_q": (2, 2, 6, 4), "far_k": (2, 2, 6, 4)}, options={"far_from": 2},
+                   ids={"segments": torch.tensor([[0, 0, 0, 0, 1, 1], [7, 3, 3, 3, 3, 3]])})
 
 
 settings = {"width": 16, "layers": 2, "heads": 2, "hidden": 24, "vocab": 11, "length": 12, "batch": 2,
@@ -283,6 +297,11 @@ row_cases()
 cross_entropy_cases()
 rotary_cases()
 attention_cases()
+for add in (torch_cases.unary_cases, torch_cases.binary_cases, torch_cases.reduce_cases, torch_cases.axis_cases,
+            torch_cases.choice_cases, torch_cases.arrangement_cases, torch_cases.product_and_norm_cases,
+            torch_cases.attention_cases):
+    add(case, random)
 write("ops.json", {"cases": cases})
 write_model()
+write("gpt2.json", gpt2.content(random))
 write_hope()

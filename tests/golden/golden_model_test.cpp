@@ -1,5 +1,5 @@
 // The whole model against PyTorch in float64: loss, logits and the gradient of every parameter under three encodings;
-// ten AdamW steps; the frequencies of RoPE and the components that HoPE keeps.
+// the same of a model of GPT-2's shape; ten AdamW steps; the frequencies of RoPE and the components that HoPE keeps.
 #include "golden.hpp"
 #include "nn/model.hpp"
 #include "nn/optimizer.hpp"
@@ -53,6 +53,46 @@ TEST_CASE("golden: the model under rope, hope and nope") {
       for (const Parameter& p : model.parameters().all())
         golden::check(encoding + ": gradient of " + p.name, gradients[p.var], expected.at("gradients").at(p.name),
                       dtype);
+    }
+  }
+}
+
+// gpt2.py builds it with PyTorch's own layers and gives its parameters Phasor's names and shapes.
+TEST_CASE("golden: a model of GPT-2's shape") {
+  const Json all = golden::load("gpt2.json");
+  const Json& settings = all.at("settings");
+  const ModelShape shape{.vocabulary = settings.at("vocab"),
+                         .width = settings.at("width"),
+                         .layers = settings.at("layers"),
+                         .heads = settings.at("heads"),
+                         .hidden = settings.at("hidden"),
+                         .train_length = settings.at("train_length"),
+                         .encoding = "learned",
+                         .norm = NormKind::layer,
+                         .mlp = MlpKind::gelu_tanh,
+                         .bias = LinearBias::yes,
+                         .head = HeadKind::tied,
+                         .init = InitKind::depth_scaled};
+  for (const Dtype dtype : {Dtype::f64, Dtype::f32}) {
+    ModelShape of_dtype = shape;
+    of_dtype.dtype = dtype;
+    const Transformer model(of_dtype, 1);
+    CHECK(model.parameters().all().size() == all.at("parameters").size());
+    for (const auto& [name, value] : all.at("parameters").items())
+      model.parameters()[name].assign(golden::tensor(value, dtype));
+    const Var logits = model.logits(golden::tensor(all.at("ids"), Dtype::i64));
+    const Var loss = cross_entropy(logits, golden::tensor(all.at("targets"), Dtype::i64), settings.at("ignore"));
+    golden::check("GPT-2: logits", logits.value(), all.at("logits"), dtype);
+    golden::check("GPT-2: loss", loss.value(), {{"shape", Json::array()}, {"values", {all.at("loss")}}}, dtype);
+    const Gradients gradients = backward(loss);
+    for (const Parameter& p : model.parameters().all()) {
+      const Tensor gradient = gradients[p.var];
+      if (!p.name.ends_with("attention.k.bias")) {
+        golden::check("GPT-2: gradient of " + p.name, gradient, all.at("gradients").at(p.name), dtype);
+        continue;
+      }
+      // Adds the same to every score of a query, so its gradient is 0 but for rounding; the other biases have 1e-2.
+      for (const double x : gradient.to(Dtype::f64).to_vector<double>()) CHECK(std::abs(x) <= golden::limit(dtype));
     }
   }
 }

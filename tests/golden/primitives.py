@@ -65,7 +65,8 @@ def rotary(x, cos, sin, layout):
     return torch.stack(channels, -1)
 
 
-def attention(q, k, v, scale=None, causal=True, segments=None, bias_by_distance=None, bias=None, cap=None):
+def attention(q, k, v, scale=None, causal=True, segments=None, bias_by_distance=None, bias=None, cap=None, far_q=None,
+              far_k=None, far_from=None):
     """Query by query, over the keys it may see: out [batch, heads, q_length, v_dim] and the log-sum-exp of each row."""
     batch, heads, q_length, qk_dim = q.shape
     group, k_length = heads // k.shape[1], k.shape[2]
@@ -83,7 +84,11 @@ def attention(q, k, v, scale=None, causal=True, segments=None, bias_by_distance=
                 if segments is not None:
                     of = segments[min(b, segments.shape[0] - 1)]
                     keys = [j for j in keys if of[j] == of[q_index]]
-                scores = scale * (k[b, h // group, keys] @ q[b, h, i])
+                near = k[b, h // group, keys] @ q[b, h, i]
+                if far_from is not None:
+                    far = far_k[b, h // group, keys] @ far_q[b, h, i]
+                    near = torch.stack([far[n] if q_index - j >= far_from else near[n] for n, j in enumerate(keys)])
+                scores = scale * near
                 if bias_by_distance is not None:
                     scores = scores + torch.stack([bias_by_distance[h, q_index - j] for j in keys])
                 if bias is not None:
@@ -94,6 +99,24 @@ def attention(q, k, v, scale=None, causal=True, segments=None, bias_by_distance=
                 normalisers.append(log_sum_exp(scores))
     out = torch.stack(rows).reshape(batch, heads, q_length, v.shape[3])
     return out, torch.stack(normalisers).reshape(batch, heads, q_length)
+
+
+def dense_attention(q, k, v, scale=None, causal=True, segments=None, bias_by_distance=None, bias=None):
+    """The same once more, with a matrix of scores, PyTorch's softmax and its logsumexp."""
+    q_length, k_length = q.shape[2], k.shape[2]
+    k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1) for x in (k, v))
+    scores = q @ k.transpose(-1, -2) * (1 / math.sqrt(q.shape[3]) if scale is None else scale)
+    q_index = torch.arange(k_length - q_length, k_length)[:, None]
+    distance = q_index - torch.arange(k_length)
+    if bias_by_distance is not None:
+        scores = scores + bias_by_distance[:, distance.clamp(min=0)]
+    if bias is not None:
+        scores = scores + bias
+    hidden = (distance < 0) & torch.tensor(causal)
+    if segments is not None:
+        hidden = hidden | (segments[:, q_index] != segments[:, None, :])[:, None]
+    scores = scores.masked_fill(hidden, -math.inf)
+    return torch.softmax(scores, -1) @ v, torch.logsumexp(scores, -1)
 
 
 def frequencies(base, head_dim):
