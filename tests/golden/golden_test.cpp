@@ -182,6 +182,7 @@ const std::map<std::string, Function>& functions() {
 }
 
 void check_case(const std::string& name, const Json& json, Dtype dtype, Dtype id_dtype, const Function& f) {
+  CAPTURE(name);  // beside an exception
   const Case c(name, json, dtype, id_dtype);
   const Var output = f(c);
   golden::check(name + ": output", output.value(), json.at("output"), dtype);
