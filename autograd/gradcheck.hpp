@@ -24,14 +24,21 @@ struct GradcheckOptions {
 };
 
 struct GradcheckResult {
-  // Largest |numeric - analytic| / max(|numeric|, |analytic|, scale), where scale is the largest gradient of that input
-  // (elements that should be 0 are measured against their neighbours). NaN or infinity anywhere gives infinity.
+  // Largest |numeric - analytic| / scale, where scale is the largest gradient of that input (elements that should be 0
+  // are measured against their neighbours). A difference within the rounding of the outputs counts as 0; NaN or
+  // infinity anywhere gives infinity.
   double worst = 0;
   std::string message;  // which input and element, got, expected
 };
 
 // Inputs that are f64 are checked; others (f32, ids) are passed as constants. The step is cbrt(epsilon) * max(1, |x|).
 GradcheckResult gradcheck(const std::function<Var(const std::vector<Var>&)>& f, const std::vector<Tensor>& inputs,
+                          const GradcheckOptions& options = {});
+
+// The same for leaves that f reads, such as a model's parameters (f64): they are moved, and hold their values again
+// afterwards.
+//   gradcheck([&] { return model.logits(ids); }, {parameters["encoding.slope"]});
+GradcheckResult gradcheck(const std::function<Var()>& f, const std::vector<Var>& leaves,
                           const GradcheckOptions& options = {});
 
 }  // namespace phasor

@@ -33,6 +33,8 @@ Var operator/(const Var& a, double b);
 inline Var operator+(double a, const Var& b) { return b + a; }
 inline Var operator*(double a, const Var& b) { return b * a; }
 inline Var operator-(const Var& a, double b) { return a + -b; }
+Var operator-(double a, const Var& b);
+Var operator/(double a, const Var& b);
 
 // unary: element-wise
 Var neg(const Var& x);

@@ -39,25 +39,37 @@ void Var::assign(Tensor value) const {
   require_same_shape("assign", "the leaf", node_->leaf_value, "the new value", value);
   require_same_dtype("assign", "the leaf", node_->leaf_value, "the new value", value);
   node_->leaf_value = std::move(value);
+  ++node_->changes;
+}
+
+Tensor Var::value_to_change() const {
+  require<GradientError>(is_leaf(), "value_to_change", "only a leaf may be changed");
+  ++node_->changes;
+  return node_->leaf_value;
 }
 
 Node::~Node() {
-  // Nodes that only this one keeps alive are released from a list: a recursion as deep as the graph would overflow.
-  std::vector<std::shared_ptr<Node>> released;
-  const auto take_inputs = [&released](Node& node) {
-    // These may hold nodes too; while `inputs` still holds them, letting go here releases none.
-    node.rule = nullptr;
-    node.compute = nullptr;
-    for (Input& input : node.inputs)
-      if (input.node && input.node.use_count() == 1) released.push_back(std::move(input.node));
-    node.inputs.clear();
+  // What a node holds - inputs, and whatever its functions captured - may be all that keeps other nodes alive. The
+  // outermost destructor takes them apart one by one: a recursion as deep as the graph would overflow.
+  struct Held {
+    std::vector<Input> inputs;
+    Rule rule;
+    std::function<Var()> compute;
   };
-  take_inputs(*this);
-  while (!released.empty()) {
-    const std::shared_ptr<Node> node = std::move(released.back());
-    released.pop_back();
-    take_inputs(*node);
+  static thread_local std::vector<Held>* taking_apart = nullptr;
+  Held own{std::move(inputs), std::move(rule), std::move(compute)};
+  if (taking_apart) {
+    taking_apart->push_back(std::move(own));
+    return;
   }
+  std::vector<Held> waiting;
+  waiting.push_back(std::move(own));
+  taking_apart = &waiting;
+  while (!waiting.empty()) {
+    const Held held = std::move(waiting.back());
+    waiting.pop_back();
+  }
+  taking_apart = nullptr;
 }
 
 Var record(const char* op, Tensor value, std::vector<Var> parents, Rule rule) {
@@ -121,7 +133,14 @@ Var checkpointed(std::function<Var()> f) {
   var.node_->op = "checkpointed";
   var.node_->number = nodes_created++;
   var.node_->inputs = border(once.node(), first);
-  var.node_->compute = std::move(f);
+  std::vector<uint64_t> changes;
+  for (const Node::Input& input : var.node_->inputs) changes.push_back(input.node->changes);
+  var.node_->compute = [f = std::move(f), inputs = var.node_->inputs, changes = std::move(changes)] {
+    for (size_t i = 0; i < inputs.size(); ++i)
+      require<GradientError>(inputs[i].node->changes == changes[i], "backward", "a leaf of shape ", inputs[i].shape,
+                             " that a checkpointed function reads was given a new value since; call backward before");
+    return f();
+  };
   return var;
 }
 

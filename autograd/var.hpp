@@ -55,6 +55,8 @@ class Var {
 
   // Replaces the value of a leaf, for every handle to it. Shape and dtype must stay. GradientError if not a leaf.
   void assign(Tensor value) const;
+  // The leaf's value for whoever changes it in place (an optimizer); counts as an assign.
+  Tensor value_to_change() const;
 
   const std::shared_ptr<Node>& node() const { return node_; }
 
@@ -79,6 +81,7 @@ struct Node {
   Rule rule;                     // empty for a leaf, and after backward has used it
   std::function<Var()> compute;  // in place of a rule: makes the value, and its graph, again
   Tensor leaf_value;             // only for a leaf
+  uint64_t changes = 0;          // how often the leaf was given a new value
 
   ~Node();  // releases a chain of any length without recursion
 };
@@ -97,9 +100,9 @@ Var record(const char* op, Tensor value, std::vector<Var> parents, Rule rule);
 //   x = checkpointed([=] { return block(x); });
 //
 // The gradients are those of f() to the last bit: the rules run in the same order, on values computed in the same
-// order. f must compute the same value both times (GradientError where its shape or dtype differs); it may be called
-// long after this returns, so it captures handles by value. What f reads needs no list: it is found in the graph of the
-// first call.
+// order. f must compute the same value both times: GradientError where its shape or dtype differs, and where a leaf
+// that it reads has been given a new value in between. It may be called long after this returns, so it captures handles
+// by value. What f reads needs no list: it is found in the graph of the first call.
 Var checkpointed(std::function<Var()> f);
 
 // While one exists on this thread, nothing is recorded: evaluation, generation, dissection.

@@ -214,7 +214,8 @@ Tensor Tensor::to(Dtype dtype) const {
 
 template <class T>
 T* Tensor::data() const {
-  require<DtypeError>(defined() && dtype_ == dtype_of<T>, "tensor", "asked for ", dtype_of<T>, ", holds ", dtype_);
+  require<DtypeError>(defined(), "tensor", "asked for ", dtype_of<T>, "; this tensor is undefined, it holds nothing");
+  require<DtypeError>(dtype_ == dtype_of<T>, "tensor", "asked for ", dtype_of<T>, ", holds ", dtype_);
   return reinterpret_cast<T*>(storage_.get()) + offset_;
 }
 

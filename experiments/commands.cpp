@@ -117,9 +117,9 @@ int run_command(const std::string& name, const SettingsChanges& changes, const R
                       " trains encodings of its own (", list_of(experiment.encodings), "); encoding.name = '",
                       settings.encoding.name, "' would change nothing; use phasor train for one encoding");
   experiment.check(settings);
+  require_memory(settings);
   const Corpus corpus = corpus_after_checks(settings, experiment.encodings);
   require_address_space(thread_count(options));
-  require_memory(settings);
   const fs::path path = options.out.empty() ? default_run_path(name, settings) : options.out;
   const QuestionRun job{.name = name,
                         .settings = settings,
@@ -141,9 +141,9 @@ int train_command(const Settings& settings, const RunOptions& options) {
                       " is for phasor run; choose one with --seed");
   require<UsageError>(settings.run.question == "none", "train", "these settings are of phasor run ",
                       settings.run.question, "; run.question must be none");
+  require_memory(settings);
   const Corpus corpus = corpus_after_checks(settings, {settings.encoding.name});
   require_address_space(thread_count(options));
-  require_memory(settings);
   const fs::path path = options.out.empty() ? default_run_path("train", settings) : options.out;
   const RunFolder folder(path, settings, options.resume);
   if (!folder.finished()) {

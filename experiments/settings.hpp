@@ -113,7 +113,7 @@ void visit_settings(S& settings, Visitor&& visit) {
   visit("model.mlp", "swiglu, gelu or gelu_tanh (GPT-2)", settings.model.mlp, OneOf{{"swiglu", "gelu", "gelu_tanh"}});
   visit("model.bias", "products add a bias", settings.model.bias, YesOrNo{});
   visit("model.head", "learned, or tied to the embedding", settings.model.head, OneOf{{"learned", "tied"}});
-  visit("model.init", "normal or depth_scaled", settings.model.init, OneOf{{"normal", "depth_scaled"}});
+  visit("model.init", "normal, or depth_scaled (GPT-2)", settings.model.init, OneOf{{"normal", "depth_scaled"}});
   visit("model.init_deviation", "of the initial weights", settings.model.init_deviation, RealRange{0, 100, false});
 
   visit("encoding.name", "positional encoding", settings.encoding.name, AnyText{});
@@ -125,7 +125,7 @@ void visit_settings(S& settings, Visitor&& visit) {
   visit("train.batch", "windows in a step", settings.train.batch, IntegerRange{1, size});
   visit("train.length", "tokens in a window, L", settings.train.length, IntegerRange{2, size});
   visit("train.accumulate", "parts a batch is computed in", settings.train.accumulate, IntegerRange{1, size});
-  visit("train.recompute_blocks", "less memory, more time", settings.train.recompute_blocks, YesOrNo{});
+  visit("train.recompute_blocks", "backward computes blocks again", settings.train.recompute_blocks, YesOrNo{});
   visit("train.learning_rate", "AdamW's, after the warm-up", settings.train.learning_rate, RealRange{0, 100, false});
   visit("train.final_learning_rate", "at the end, as a fraction", settings.train.final_learning_rate, RealRange{0, 1});
   visit("train.warmup_steps", "steps of linear warm-up", settings.train.warmup_steps, IntegerRange{0, count});

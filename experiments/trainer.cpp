@@ -59,7 +59,7 @@ StepResult training_step(const Transformer& model, AdamW& optimizer, const Token
   const std::vector<Parameter>& all = model.parameters().all();
   const int64_t part = t.batch / t.accumulate;
   const Tensor positions = sampled_positions(model, settings, optimizer.steps);
-  GradientList gradients(all.size());
+  GradientList gradients;
   double loss = 0;
   for (int64_t first = 0; first < t.batch; first += part) {
     // Equal parts: the mean of their means is the mean over the batch.
@@ -72,13 +72,15 @@ StepResult training_step(const Transformer& model, AdamW& optimizer, const Token
     require<NumericError>(std::isfinite(loss), "train", "the loss is ", loss, " at step ", optimizer.steps,
                           "; lower train.learning_rate (", t.learning_rate, ") or raise train.warmup_steps (",
                           t.warmup_steps, ")");
-    const Gradients of_part = backward(part_loss);
-    for (size_t i = 0; i < all.size(); ++i) {
-      // The sums are ours only from the second part on; the first part's gradients belong to backward.
-      if (first == 0)
-        gradients[i] = t.accumulate > 1 ? of_part[all[i].var].clone() : of_part[all[i].var];
-      else
-        add_into(gradients[i], of_part[all[i].var]);
+    GradientList of_part = gradients_of(backward(part_loss), model.parameters());
+    if (first == 0) {
+      gradients = std::move(of_part);
+      continue;
+    }
+    for (size_t i = 0; i < gradients.size(); ++i) {
+      // The first part's gradients belong to backward, which may share one among several leaves.
+      if (first == part) gradients[i] = gradients[i].clone();
+      add_into(gradients[i], of_part[i]);
     }
   }
   clip_each(model.parameters(), gradients);

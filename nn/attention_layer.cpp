@@ -23,6 +23,7 @@ Var AttentionLayer::split_heads(const Var& x, int64_t count) const {
 namespace {
 
 ScoreBias sum_of(const ScoreBias& bias, const Var& by_position) {
+  if (!by_position.defined()) return bias;
   return {bias.by_distance, bias.by_position.defined() ? bias.by_position + by_position : by_position};
 }
 

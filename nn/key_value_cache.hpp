@@ -8,6 +8,7 @@
 // The logits are those of reading everything at once, rounding apart.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "core/tensor.hpp"
@@ -27,6 +28,9 @@ class GrowingTensor {
 
 class KeyValueCache {
  public:
+  KeyValueCache() = default;
+  KeyValueCache(const KeyValueCache&) = delete;  // a copy would grow in the same blocks
+  KeyValueCache& operator=(const KeyValueCache&) = delete;
   int64_t length() const { return length_; }  // tokens held, of each entry of the batch
 
  private:
@@ -39,6 +43,7 @@ class KeyValueCache {
   std::vector<Layer> layers_;
   GrowingTensor positions_;
   int64_t length_ = 0, batch_ = 0;
+  std::shared_ptr<const void> model_;  // whose keys and values these are
 };
 
 }  // namespace phasor

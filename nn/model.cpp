@@ -9,7 +9,7 @@ namespace phasor {
 AttentionShape ModelShape::attention() const {
   require<UsageError>(vocabulary >= 1 && width >= 1 && layers >= 1 && heads >= 1 && hidden >= 1 && kv_heads >= 0,
                       "model", "vocabulary ", vocabulary, ", width ", width, ", layers ", layers, ", heads ", heads,
-                      ", hidden ", hidden, "; each must be at least 1");
+                      ", hidden ", hidden, ", kv_heads ", kv_heads, "; each must be at least 1, kv_heads 0 or more");
   require<UsageError>(width % heads == 0, "model", "heads do not divide width: width ", width, " / heads ", heads,
                       " is not a whole number");
   const int64_t groups = kv_heads == 0 ? heads : kv_heads;
@@ -23,7 +23,9 @@ AttentionShape ModelShape::attention() const {
           .train_length = train_length,
           .rope_base = rope_base,
           .fraction = fraction,
-          .dtype = dtype};
+          .init_deviation = init_deviation,
+          .dtype = dtype,
+          .layout = layout};
 }
 
 static double residual_deviation(const ModelShape& s) {
@@ -76,7 +78,12 @@ Transformer::Transformer(const ModelShape& shape, Random random, const EncodingE
   AttentionShape attention = shape.attention();
   attention.seed = random.seed;
   ParameterList learned;
+  require<UsageError>(static_cast<bool>(encoding.make), "model", "the encoding has no make");
   encoding_ = encoding.make(attention, learned);
+  for (const auto* const rotation : {&encoding_.rotation, &encoding_.far_rotation})
+    require<UsageError>(!*rotation || (*rotation)->tables, "model", "the encoding has a rotation without tables");
+  require<UsageError>(!encoding_.far_rotation || encoding_.far_from >= 1, "model", "far_from is ", encoding_.far_from,
+                      "; a far rotation needs a distance of at least 1 to begin at");
   require<UsageError>(!encoding_.rotation || encoding_.features || attention.head_dim % 2 == 0, "model",
                       "head_dim = width / heads = ", shape.width, " / ", shape.heads, " = ", attention.head_dim,
                       " is odd; components are pairs of channels");
@@ -96,29 +103,45 @@ AttentionPass Transformer::pass_for(const Tensor& ids, const ForwardOptions& opt
   pass.observer = options.observer;
   pass.cache = cache;
 
+  const Tensor& segments = options.segments;
+  if (segments.defined()) {
+    require<DtypeError>(segments.dtype() == Dtype::i32 || segments.dtype() == Dtype::i64, op,
+                        "segments: needs i32 or i64, got ", segments.dtype());
+    require(segments.rank() == 2 && (segments.extent(0) == 1 || segments.extent(0) == batch) &&
+                segments.extent(1) == length,
+            op, "segments are ", segments.shape(), ", ids are ", ids.shape(), "; expected [batch or 1, length]");
+  }
   Tensor positions = options.positions.defined()
-                         ? options.positions
+                         ? options.positions.to(Dtype::f64)
                          : consecutive_positions(length, cache ? static_cast<double>(cache->length()) : 0);
   require(positions.rank() == 2 && (positions.extent(0) == 1 || positions.extent(0) == batch) &&
               positions.extent(1) == length,
           op, "positions are ", positions.shape(), ", ids are ", ids.shape(), "; expected [batch or 1, length]");
   pass.k_positions = positions;
   if (cache) {
-    require<UsageError>(!options.segments.defined(), op, "segments and a cache do not go together");
+    const auto changes = [](const std::optional<PositionalEncoding::Rotation>& r) { return r && r->depends_on_length; };
+    require<UsageError>(!segments.defined(), op, "segments and a cache do not go together");
     require<UsageError>(
-        !encoding_.rotation || !encoding_.rotation->depends_on_length, op,
+        !changes(encoding_.rotation) && !changes(encoding_.far_rotation), op,
         "the encoding's tables depend on the current length: the keys in a cache would be turned by old "
         "ones; read the whole text again");
-    require(cache->length_ == 0 || cache->batch_ == batch, op, "ids are ", ids.shape(), ", the cache holds a batch of ",
-            cache->batch_);
-    cache->batch_ = batch;
-    cache->layers_.resize(blocks_.size());
+    if (cache->length_ == 0) {  // what a pass that failed has left is not kept
+      cache->layers_.clear();
+      cache->layers_.resize(blocks_.size());
+      cache->positions_ = {};
+      cache->batch_ = batch;
+      cache->model_ = embedding_.weight.node();
+    }
+    require<UsageError>(cache->model_ == embedding_.weight.node(), op, "the cache holds ", cache->length_,
+                        " tokens that another model has read");
+    require(cache->batch_ == batch, op, "ids are ", ids.shape(), ", the cache holds a batch of ", cache->batch_);
     positions = positions.broadcast_to({batch, length});  // as those held: later ones may differ between the rows
     pass.k_positions = cache->positions_.append(cache->length_, positions, 1);
   }
 
   PositionalContext& context = pass.context;
   context.heads = shape_.heads;
+  context.kv_heads = shape_.kv_heads == 0 ? shape_.heads : shape_.kv_heads;
   context.q_positions = context.k_positions = positions;
   context.current_length = pass.k_positions.extent(1);
   context.train_length = shape_.train_length;
@@ -126,6 +149,8 @@ AttentionPass Transformer::pass_for(const Tensor& ids, const ForwardOptions& opt
   if (encoding_.rotation && encoding_.rotation->same_in_every_layer) pass.tables = encoding_.rotation->tables(context);
   if (encoding_.far_rotation && encoding_.far_rotation->same_in_every_layer)
     pass.far = encoding_.far_rotation->tables(context);
+  if (encoding_.bias_of_positions || encoding_.transform)
+    context.visible = visible_pairs(length, pass.k_positions.extent(1), pass.options);
   if (encoding_.bias_of_distance) {
     PositionalContext of_keys = context;
     of_keys.k_positions = pass.k_positions;

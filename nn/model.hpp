@@ -51,7 +51,8 @@ struct Block {
 };
 
 struct ForwardOptions {
-  // f64 [batch or 1, length]: the positions of the tokens; unless given 0, 1, 2, ..., with a cache following its last.
+  // [batch or 1, length], any numbers: the positions of the tokens. Unless given, their indices in the text: 0, 1, 2,
+  // ..., with a cache from its length on.
   Tensor positions = {};
   // [batch or 1, length] i32 or i64: tokens attend within their segment; one segment unless given. Not with a cache.
   Tensor segments = {};

@@ -4,10 +4,35 @@
 namespace phasor {
 
 const char* name_of(Site site) {
-  constexpr const char* names[] = {
-      "embedded", "residual",     "q",       "k",        "v",       "q_rotated", "k_rotated",
-      "score",    "score_biased", "pattern", "head_out", "mlp_out", "logits"};
-  return names[static_cast<int>(site)];
+  switch (site) {  // no default: the compiler warns of a site without a name
+    case Site::embedded:
+      return "embedded";
+    case Site::residual:
+      return "residual";
+    case Site::q:
+      return "q";
+    case Site::k:
+      return "k";
+    case Site::v:
+      return "v";
+    case Site::q_rotated:
+      return "q_rotated";
+    case Site::k_rotated:
+      return "k_rotated";
+    case Site::score:
+      return "score";
+    case Site::score_biased:
+      return "score_biased";
+    case Site::pattern:
+      return "pattern";
+    case Site::head_out:
+      return "head_out";
+    case Site::mlp_out:
+      return "mlp_out";
+    case Site::logits:
+      return "logits";
+  }
+  return "unknown";
 }
 
 Var observed(const Observer* observer, Place place, const Var& value) {
@@ -15,10 +40,12 @@ Var observed(const Observer* observer, Place place, const Var& value) {
   if (observer->read) observer->read(place, value.value());
   if (!observer->replace) return value;
   const Var replaced = observer->replace(place, value);
-  require(replaced.shape() == value.shape(), name_of(place.site), "layer ", place.layer, ": the observer returned ",
-          replaced.shape(), " in place of ", value.shape());
-  require<DtypeError>(replaced.dtype() == value.dtype(), name_of(place.site), "layer ", place.layer,
-                      ": the observer returned ", replaced.dtype(), " in place of ", value.dtype());
+  const auto require_same = [&]<class E>(bool same, const auto& got, const auto& needed) {
+    require<E>(same, "observer", "site ", name_of(place.site), ", layer ", place.layer, ": returned ", got,
+               " in place of ", needed);
+  };
+  require_same.template operator()<ShapeError>(replaced.shape() == value.shape(), replaced.shape(), value.shape());
+  require_same.template operator()<DtypeError>(replaced.dtype() == value.dtype(), replaced.dtype(), value.dtype());
   return replaced;
 }
 

@@ -1,9 +1,9 @@
 // Observer: looks at what passes a Site of the model during forward, or puts something else in its place. It is an
 // argument of the forward pass: modules keep no state, and without one nothing costs anything.
 //
-//   Tensor pattern;
-//   const Observer keep{.sites = {Site::pattern}, .read = [&](Place at, const Tensor& p) { if (at.layer == 1) pattern =
-//   p; }}; model.logits(ids, {.observer = &keep});
+//   Observer keep{.sites = {Site::pattern}};
+//   keep.read = [&](Place at, const Tensor& pattern) { patterns[at.layer] = pattern; };
+//   model.logits(ids, {.observer = &keep});
 //
 // Sites score, score_biased and pattern exist only where scores are stored: an observer that names one of them makes
 // every block take the unfused attention (same function, rounding apart; memory grows with the square of the length).

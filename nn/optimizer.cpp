@@ -12,6 +12,13 @@
 
 namespace phasor {
 
+GradientList gradients_of(const Gradients& gradients, const ParameterList& parameters) {
+  GradientList list;
+  for (const Parameter& p : parameters.all())
+    list.push_back(gradients.has(p.var) ? gradients[p.var] : Tensor::zeros(p.var.shape(), p.var.dtype()));
+  return list;
+}
+
 double global_norm(const GradientList& gradients) {
   double total = 0;
   for (const Tensor& gradient : gradients) {
@@ -61,7 +68,7 @@ void AdamW::step(const ParameterList& parameters, const GradientList& gradients,
   const double correction1 = 1 - std::pow(options.beta1, static_cast<double>(steps));
   const double correction2 = 1 - std::pow(options.beta2, static_cast<double>(steps));
   for (size_t i = 0; i < all.size(); ++i) {
-    const Tensor w = all[i].var.value(), g = gradients[i].contiguous();
+    const Tensor w = all[i].var.value_to_change(), g = gradients[i].contiguous();
     const double decay = options.weight_decay * all[i].options.weight_decay_factor;
     const double own_rate = learning_rate * all[i].options.learning_rate_factor;
     with_float("adamw", w.dtype(), [&]<class T>() {

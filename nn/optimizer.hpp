@@ -13,6 +13,9 @@ struct AdamWOptions {
 // Gradients of all parameters, in the parameters' order.
 using GradientList = std::vector<Tensor>;
 
+// The gradients of all parameters; zeros for one that the loss does not depend on.
+GradientList gradients_of(const Gradients& gradients, const ParameterList& parameters);
+
 // sqrt of the sum of all squares, added in double in the order of the list.
 double global_norm(const GradientList& gradients);
 

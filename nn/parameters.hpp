@@ -12,7 +12,8 @@ namespace phasor {
 // How the optimizer treats a parameter.
 struct ParameterOptions {
   double weight_decay_factor = 0;  // of AdamW's weight decay: 1 for weights of products; norms, embeddings, encodings 0
-  double learning_rate_factor = 1;  // of the learning rate: learned frequencies want another one; 0 keeps it fixed
+  double learning_rate_factor = 1;  // of the learning rate: learned frequencies want another one; 0 keeps it fixed, but
+                                    // its gradient counts in the norm
   double gradient_clip = 0;         // limit of the norm of its own gradient, before the global one; 0: none
 };
 

@@ -92,6 +92,8 @@ static Tensor number_like(const char* op, const Var& a, double number) {
 Var operator+(const Var& a, double b) { return add(a, number_like("add", a, b)); }
 Var operator*(const Var& a, double b) { return mul(a, number_like("mul", a, b)); }
 Var operator/(const Var& a, double b) { return div(a, number_like("div", a, b)); }
+Var operator-(double a, const Var& b) { return sub(number_like("sub", b, a), b); }
+Var operator/(double a, const Var& b) { return div(number_like("div", b, a), b); }
 Var pow(const Var& a, double b) { return pow(a, number_like("pow", a, b)); }
 
 }  // namespace phasor

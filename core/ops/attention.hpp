@@ -2,9 +2,10 @@
 //   q [batch, heads, q_length, qk_dim]   k [batch, kv_heads, k_length, qk_dim]   v [batch, kv_heads, k_length, v_dim]
 //   out [batch, heads, q_length, v_dim]  (in memory: [batch, q_length, heads, v_dim], so merging heads is a view)
 //   log_sum_exp [batch, heads, q_length]
-// f32 or f64; any strides whose last is 1 are read where they lie. heads is a multiple of kv_heads: head h reads
-// kv head h / (heads / kv_heads). q_length may be shorter than k_length (decoding): query i stands at key index
-// i + k_length - q_length. Causal by index in the sequence, never by a position's value.
+// What a query may not see changes nothing, as long as it is finite: a NaN or an infinity in v of a hidden key may
+// reach the rows of its tile. f32 or f64; any strides whose last is 1 are read where they lie. heads is a multiple of
+// kv_heads: head h reads kv head h / (heads / kv_heads). q_length may be shorter than k_length (decoding): query i
+// stands at key index i + k_length - q_length. Causal by index in the sequence, never by a position's value.
 //
 // What causality or segments hide stays hidden whatever the bias is, and has no part in any gradient. Keys may be
 // hidden by a bias of -inf too. A row that sees no key (only such a bias can do that: a query always sees itself) is

@@ -52,10 +52,9 @@ int main() {
     const double before = loss_of(model, shape.train_length);
     for (uint64_t step = 0; step < 600; ++step) {
       const Batch batch = repeats(shape.train_length, step);
-      const Gradients gradients = backward(cross_entropy(model.logits(batch.inputs), batch.targets));
-      GradientList list;
-      for (const Parameter& p : model.parameters().all()) list.push_back(gradients[p.var]);
-      optimizer.step(model.parameters(), list, 2e-3, clip_factor(global_norm(list), 1));
+      const GradientList gradients =
+          gradients_of(backward(cross_entropy(model.logits(batch.inputs), batch.targets)), model.parameters());
+      optimizer.step(model.parameters(), gradients, 2e-3, clip_factor(global_norm(gradients), 1));
     }
     const auto learned = [&](int64_t length) { return loss_of(model, length) < 0.1 ? "yes" : "no"; };
     std::printf("%s: loss %.1f before; after 600 steps below 0.1? %s. At twice the length? %s.\n", name, before,

@@ -53,11 +53,17 @@ const char* PositionalEncoding::why_unfused() const {
 
 namespace {
 
+// The rows that all broadcast to; none is a number too. `segments` may be undefined.
+int64_t rows_of(const Tensor& q_positions, const Tensor& k_positions, const Tensor& segments) {
+  const auto rows = [](const Tensor& x) { return Shape{x.defined() ? x.extent(0) : 1}; };
+  return broadcast_shape("positions", broadcast_shape("positions", rows(q_positions), rows(k_positions)),
+                         rows(segments))[0];
+}
+
 // Whether position - index is one number for all tokens of a segment, and the queries are the last keys.
 bool distances_are_of_indices(const PositionalContext& c, const Tensor& segments) {
   const int64_t q_length = c.q_positions.extent(1), k_length = c.k_positions.extent(1);
-  const int64_t batch = std::max(
-      {c.q_positions.extent(0), c.k_positions.extent(0), segments.defined() ? segments.extent(0) : int64_t{1}});
+  const int64_t batch = rows_of(c.q_positions, c.k_positions, segments);
   if (q_length > k_length) return false;
   const Tensor q = c.q_positions.broadcast_to({batch, q_length}), k = c.k_positions.broadcast_to({batch, k_length});
   Tensor ids;
@@ -75,24 +81,49 @@ bool distances_are_of_indices(const PositionalContext& c, const Tensor& segments
   return true;
 }
 
+Var checked_bias(const PositionalEncoding::BiasOfDistance& bias, const Tensor& distance) {
+  const Var of_heads = bias(distance);
+  require<ValueError>(of_heads.defined(), "encoding", "bias_of_distance returned nothing");
+  require(of_heads.rank() == 2 && of_heads.extent(1) == distance.extent(1), "encoding", "bias_of_distance returned ",
+          of_heads.shape(), " for distances ", distance.shape(), "; needs [heads or 1, ", distance.extent(1), "]");
+  return of_heads;
+}
+
 }  // namespace
+
+Tensor distances(const PositionalContext& c, Dtype dtype) {
+  const int64_t rows = rows_of(c.q_positions, c.k_positions, {});
+  const int64_t q_length = c.q_positions.extent(1), k_length = c.k_positions.extent(1);
+  const View<double> q = c.q_positions.broadcast_to({rows, q_length}).view<double>();
+  const View<double> k = c.k_positions.broadcast_to({rows, k_length}).view<double>();
+  const Tensor distance = Tensor::empty({rows, 1, q_length, k_length}, Dtype::f64);
+  const View<double> at = distance.view<double>();
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t i = 0; i < q_length; ++i)
+      for (int64_t j = 0; j < k_length; ++j) at(row, 0, i, j) = std::max(q(row, i) - k(row, j), 0.0);
+  return distance.to(dtype);
+}
+
+LearnedCosSin learned_table(const Var& frequencies, const Tensor& positions, Dtype dtype) {
+  require(frequencies.rank() == 1 || frequencies.rank() == 2, "learned_table", "frequencies are ", frequencies.shape(),
+          "; expected [components] or [heads, components]");
+  require(positions.rank() == 2, "learned_table", "positions are ", positions.shape(),
+          "; expected [batch or 1, length]");
+  const int64_t heads = frequencies.rank() == 2 ? frequencies.extent(0) : 1;
+  const Var in_double = reshape(cast(frequencies, Dtype::f64), {1, heads, 1, frequencies.extent(-1)});
+  const Var angle = in_double * Var(positions.to(Dtype::f64).reshape({positions.extent(0), 1, positions.extent(1), 1}));
+  return {cast(cos(angle), dtype), cast(sin(angle), dtype)};
+}
 
 ScoreBias bias_at(const PositionalEncoding::BiasOfDistance& bias, const PositionalContext& c, const Tensor& segments,
                   Dtype dtype) {
   const int64_t q_length = c.q_positions.extent(1), k_length = c.k_positions.extent(1);
   if (distances_are_of_indices(c, segments))
-    return {.by_distance = bias(consecutive_positions(k_length).to(dtype)), .by_position = {}};
+    return {.by_distance = checked_bias(bias, consecutive_positions(k_length).to(dtype)), .by_position = {}};
 
-  const int64_t batch = std::max(c.q_positions.extent(0), c.k_positions.extent(0));
-  const View<double> q = c.q_positions.broadcast_to({batch, q_length}).view<double>();
-  const View<double> k = c.k_positions.broadcast_to({batch, k_length}).view<double>();
-  // Keys behind the query get a distance of 0: they are masked, and a bias such as log(1 + distance) must not see -2.
-  const Tensor distance = Tensor::empty({batch, q_length, k_length}, Dtype::f64);
-  const View<double> at = distance.view<double>();
-  for (int64_t row = 0; row < batch; ++row)
-    for (int64_t i = 0; i < q_length; ++i)
-      for (int64_t j = 0; j < k_length; ++j) at(row, i, j) = std::max(q(row, i) - k(row, j), 0.0);
-  const Var of_heads = bias(distance.to(dtype).reshape({1, distance.size()}));  // [heads or 1, n]
+  const int64_t batch = rows_of(c.q_positions, c.k_positions, {});
+  const Tensor distance = distances(c, dtype);
+  const Var of_heads = checked_bias(bias, distance.reshape({1, distance.size()}));  // [heads or 1, n]
   const int64_t heads = of_heads.extent(0);
   return {.by_distance = {}, .by_position = transpose(reshape(of_heads, {heads, batch, q_length, k_length}), 0, 1)};
 }

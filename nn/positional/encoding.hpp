@@ -21,25 +21,35 @@ struct AttentionShape {
   int64_t train_length = 0;  // tokens of a training window
   double rope_base = 10000;  // encoding.base
   double fraction = 0.75;    // encoding.fraction, of p_rope
-  uint64_t seed = 0;         // of what an encoding draws
-  Dtype dtype = Dtype::f32;  // of its parameters
+  // Of the parameters that an encoding draws.
+  uint64_t seed = 0;
+  double init_deviation = 0.02;
+  Dtype dtype = Dtype::f32;
+  RotaryLayout layout = RotaryLayout::half_split;
   int64_t components() const { return head_dim / 2; }
 };
 
 // What an encoding may look at when it acts.
 struct PositionalContext {
   int64_t layer = 0;
-  int64_t heads = 0;
-  Var layer_input;             // [batch, q_length, width], after the norm that precedes attention
-  Var key_input;               // the same of every key, [batch, k_length, width]: more only where a cache holds some
-  Var q, k;                    // [batch, heads, length, head_dim] of the new tokens, before any rotation
+  int64_t heads = 0, kv_heads = 0;
+  Var layer_input;  // [batch, q_length, width], after the norm that precedes attention
+  Var key_input;    // the same of every key, [batch, k_length, width]: more only where a cache holds some
+  // Of the new tokens, before any rotation: [batch, heads, length, head_dim], k with kv_heads. Undefined, like the
+  // inputs, in `embed` and in tables that are the same in every layer; there q tells the dtype only.
+  Var q, k;
   Tensor q_positions;          // f64 [batch or 1, q_length]; integers or reals
   Tensor k_positions;          // likewise, of every key; for a rotation, of the new tokens
   int64_t current_length = 0;  // keys in this forward, those of a cache included
   int64_t train_length = 0;
+  // Boolean [batch or 1, 1, q_length, k_length]: which keys a query may see, by causality and segments. For biases of
+  // positions and transforms.
+  Tensor visible;
 };
 
-// Cosines and sines for q and k, each broadcasting to [batch, heads, length, components].
+// Cosines and sines for q and k: [batch or 1, heads or 1, length, components], for k with kv_heads. A cosine has the
+// shape of its sine. With fewer components than pairs of channels the channels beyond pass through unturned: one
+// component does not stand for all. What scales q or k goes into the tables, as a gain of cosine and sine.
 struct RotaryTables {
   Var q_cos, q_sin, k_cos, k_sin;
 };
@@ -52,23 +62,26 @@ struct PositionalEncoding {
     std::optional<Spectrum> spectrum;  // for whoever measures by component
   };
   enum class Side { query, key };
-  // q or k [batch, heads, length, head_dim] to what is rotated, [batch, heads, length, any even width] (PoPE).
+  // q or k [batch, heads, length, head_dim] to what is rotated, [batch, heads, length, any even width] (PoPE). Which
+  // channels pair up is AttentionShape::layout. The scale of the scores stays 1 / sqrt(head_dim).
   using Features = std::function<Var(const Var& x, Side side, const PositionalContext&)>;
   // Added to the scaled scores, [heads or 1, n] at n distances (q_position - k_position >= 0 under causality).
   // The same in every layer. Where positions are consecutive, within segments, it stays linear in memory.
   using BiasOfDistance = std::function<Var(const Var& distance)>;  // distance [1, n], in the model's dtype
   // Added to the scaled scores, broadcasting to [batch, heads, q_length, k_length]: of positions, layer, or content.
+  // What it returns may be undefined: no bias in this layer.
   using BiasOfPositions = std::function<Var(const PositionalContext&)>;
   // Scores [batch, heads, q_length, k_length] after scale and bias, before mask and softmax.
   using ScoreTransform = std::function<Var(const Var& scores, const PositionalContext&)>;
   // Token embeddings [batch, length, width] to what enters the first block; q_positions are those of the tokens.
   using InputEmbedding = std::function<Var(const Var& embedded, const PositionalContext&)>;
 
-  // Positions of a training batch, f64 [batch or 1, length], in place of 0, 1, 2, ... (randomized positions).
+  // Positions of a training batch, f64 [batch or 1, length], in place of 0, 1, 2, ... (randomized positions). Called by
+  // whoever trains: phasor's trainer does; a loop of one's own passes them on as ForwardOptions::positions.
   using PositionSampler = std::function<Tensor(int64_t batch, int64_t length, Random& random)>;
 
   std::optional<Rotation> rotation;
-  // A second rotation, for pairs of tokens whose indices are at least `far_from` apart (ReRoPE, Self-Extend).
+  // A second rotation, for pairs of tokens whose indices are at least `far_from` >= 1 apart (ReRoPE, Self-Extend).
   std::optional<Rotation> far_rotation;
   int64_t far_from = 0;
   Features features;
@@ -99,8 +112,10 @@ struct EncodingEntry {
   std::string summary;
   std::string paper;
   std::vector<Claim> claims;
-  // Called once for a model. Parameters that the encoding learns go into `parameters`; they are shared by the layers.
-  PositionalEncoding (*make)(const AttentionShape& shape, ParameterList& parameters);
+  // Called once for a model. What the encoding learns goes into `parameters` and is named encoding.NAME in the model.
+  // It is shared by the layers; for parameters of each layer add one per layer (shape.layers) and read that of
+  // PositionalContext::layer.
+  std::function<PositionalEncoding(const AttentionShape& shape, ParameterList& parameters)> make;
 };
 
 // Every encoding by name, in the order of the names. Generated from the files of nn/positional/encodings/.
@@ -110,6 +125,18 @@ const EncodingEntry& encoding_named(const std::string& name);
 
 // Positions first, first + 1, ... as f64 [1, length].
 Tensor consecutive_positions(int64_t length, double first = 0);
+
+// max(q_position - k_position, 0) for every query and key, [batch or 1, 1, q_length, k_length]; 0 for later keys, which
+// no query sees.
+Tensor distances(const PositionalContext& context, Dtype dtype);
+
+// Tables of learned frequencies: gain-free cosines and sines of frequency * position, [batch or 1, heads or 1, length,
+// components]. frequencies [components] or [heads, components], of any float dtype; angles are taken in f64 and rounded
+// once to `dtype`, and the gradient comes back through the cast.
+struct LearnedCosSin {
+  Var cos, sin;
+};
+LearnedCosSin learned_table(const Var& frequencies, const Tensor& positions, Dtype dtype);
 
 // The bias of distances for the positions of a context. By distance where the distance of any two tokens that see each
 // other is that of their indices (q stands at the end of k), else by position. `segments` may be undefined.

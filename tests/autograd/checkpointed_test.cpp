@@ -119,6 +119,24 @@ TEST_CASE("checkpointed: a function that computes something else is refused, and
   CHECK_THROWS_WITH_AS(backward(y), doctest::Contains("used by an earlier backward"), GradientError);
 }
 
+TEST_CASE("checkpointed: a leaf that changes between the two calls is refused") {
+  const Var x = Var::leaf(Tensor::of<double>({2}, {1, 2}));
+  const Var assigned = sum(checkpointed([x] { return x * x; }));
+  x.assign(Tensor::of<double>({2}, {5, 6}));
+  CHECK_THROWS_WITH_AS(backward(assigned), doctest::Contains("given a new value since"), GradientError);
+  const Var written = sum(checkpointed([x] { return x * x; }));
+  fill(x.value_to_change(), 7);
+  CHECK_THROWS_AS(backward(written), GradientError);
+  CHECK_THROWS_AS((x * x).value_to_change(), GradientError);
+}
+
+TEST_CASE("checkpointed: what a function captures and never reads is released without recursion too") {
+  const Var x = Var::leaf(Tensor::of<double>({1}, {1}));
+  Var y = x;
+  for (int i = 0; i < 300000; ++i) y = checkpointed([unread = y, x] { return neg(x); });
+  y = Var();
+}
+
 TEST_CASE("checkpointed: a long chain is released without recursion") {
   Var y = Var::leaf(Tensor::of<double>({1}, {1}));
   const Var x = y;

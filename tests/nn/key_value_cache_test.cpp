@@ -80,6 +80,32 @@ TEST_CASE("cache: a pass that fails leaves it as it was") {
   CHECK(mismatch(rest, Dtype::f64, model.logits(ids).value().slice(1, 5, 9), 1e-12) == "");
 }
 
+TEST_CASE("cache: after a first pass that failed another batch may begin") {
+  const NoGradient scope;
+  for (const char* name : {"rope", "learned"}) {
+    const Transformer model(shape_of(name), 1);
+    Random random{.seed = 6};
+    const Tensor ids = random_ids({3, 4}, vocabulary, random);
+    const Observer failing{.sites = {Site::residual},
+                           .read = [](Place, const Tensor&) { fail<ValueError>("test", "now"); }};
+    KeyValueCache cache;
+    CHECK_THROWS_AS(model.logits(ids.slice(0, 0, 1), {.observer = &failing, .cache = &cache}), ValueError);
+    CHECK(mismatch(model.logits(ids, {.cache = &cache}).value(), Dtype::f64, model.logits(ids).value(), 1e-12) == "");
+  }
+}
+
+TEST_CASE("cache: belongs to the model that has read, and is not copied") {
+  static_assert(!std::is_copy_constructible_v<KeyValueCache> && !std::is_move_constructible_v<KeyValueCache>);
+  const NoGradient scope;
+  const Transformer model(shape_of("rope"), 1), other(shape_of("rope"), 2);
+  const Tensor ids = Tensor::zeros({2, 3}, Dtype::i32);
+  KeyValueCache cache;
+  model.logits(ids, {.cache = &cache});
+  CHECK_THROWS_WITH_AS(other.logits(ids, {.cache = &cache}), doctest::Contains("3 tokens that another model has read"),
+                       UsageError);
+  CHECK_NOTHROW(model.logits(ids, {.cache = &cache}));
+}
+
 TEST_CASE("cache: what does not go together is refused") {
   const Transformer model(shape_of("rope"), 1);
   KeyValueCache cache;

@@ -216,7 +216,7 @@ TEST_CASE("observer: replacing") {
   const Observer wrong_shape{
       .sites = {Site::q}, .read = {}, .replace = [](Place, const Var& value) { return slice(value, 2, 0, 1); }};
   CHECK_THROWS_WITH_AS(logits(wrong_shape),
-                       doctest::Contains("q: layer 0: the observer returned [2, 4, 1, 8] in place of [2, 4, 11, 8]"),
+                       doctest::Contains("observer: site q, layer 0: returned [2, 4, 1, 8] in place of [2, 4, 11, 8]"),
                        ShapeError);
   const Observer wrong_dtype{.sites = {Site::embedded}, .read = {}, .replace = [](Place, const Var& value) {
                                return cast(value, Dtype::f32);

@@ -4,7 +4,9 @@
 
 #include <cmath>
 
+#include "autograd/gradcheck.hpp"
 #include "nn/model.hpp"
+#include "nn/optimizer.hpp"
 #include "tests/support/comparison.hpp"
 #include "tests/support/op_case.hpp"
 
@@ -25,9 +27,9 @@ ModelShape tiny() {
           .dtype = Dtype::f64};
 }
 
-using Make = PositionalEncoding (*)(const AttentionShape&, ParameterList&);
+using Make = std::function<PositionalEncoding(const AttentionShape&, ParameterList&)>;
 
-Transformer model_with(Make make) {
+Transformer model_with(const Make& make) {
   return Transformer(tiny(), 1, {.summary = "", .paper = "", .claims = {}, .make = make});
 }
 
@@ -56,11 +58,8 @@ PositionalEncoding by_position(const AttentionShape&, ParameterList& parameters)
   const Learned learned(parameters);
   PositionalEncoding encoding;
   encoding.bias_of_positions = [=](const PositionalContext& c) {
-    const int64_t rows = c.q_positions.extent(0), q_length = c.q_positions.extent(1),
-                  k_length = c.k_positions.extent(1);
-    const Var q = reshape(c.q_positions, {rows, 1, q_length, 1}), k = reshape(c.k_positions, {rows, 1, 1, k_length});
     const auto of_heads = [](const Var& x) { return reshape(x, {1, 4, 1, 1}); };
-    return kerple(of_heads(learned.p), of_heads(learned.a), relu(q - k));
+    return kerple(of_heads(learned.p), of_heads(learned.a), distances(c, Dtype::f64));
   };
   return encoding;
 }
@@ -112,23 +111,37 @@ PositionalEncoding convolved(const AttentionShape& s, ParameterList& parameters)
   const Var w = parameters.add("w", normal({s.heads, s.heads, 3}, 0, 0.3, Dtype::f64, random));
   PositionalEncoding encoding;
   encoding.transform = [=](const Var& scores, const PositionalContext& c) {
-    const Tensor zero = Tensor::zeros({1}, Dtype::f64);
-    const int64_t q_length = scores.extent(2), k_length = scores.extent(3);
-    const Tensor visible = visible_pairs(q_length, k_length, {});
-    CHECK(c.k_positions.extent(1) == k_length);
-    return scores + conv_keys(where(visible, scores, Var(zero)), w);
+    const Var zero = Tensor::scalar(0, Dtype::f64);
+    CHECK(c.k_positions.extent(1) == scores.extent(3));
+    return where(c.visible, scores + conv_keys(where(c.visible, scores, zero), w), zero);
   };
   return encoding;
 }
 
-const std::vector<std::pair<const char*, Make>> makes = {{"by_distance", by_distance}, {"by_position", by_position},
-                                                         {"forget_gate", forget_gate}, {"polar", polar},
-                                                         {"windowed", windowed},       {"convolved", convolved}};
-
-double loss_at(const Transformer& model, const Tensor& ids) {
-  const NoGradient scope;
-  return sum(tanh(model.logits(ids))).value().item<double>();
+// LeRoPE: the logarithm of each component's frequency is learned, in f32 and f64 alike through angles in f64.
+PositionalEncoding learned_frequencies(const AttentionShape& s, ParameterList& parameters) {
+  const Spectrum rope = Spectrum::geometric(s.components(), s.rope_base);
+  std::vector<double> logarithms;
+  for (const Component& c : rope) logarithms.push_back(std::log(c.frequency) + 0.1);
+  const Var log_frequency =
+      parameters.add("log_frequency", Tensor::of<double>({s.components()}, logarithms), {.gradient_clip = 0.1});
+  PositionalEncoding encoding;
+  encoding.rotation.emplace();
+  encoding.rotation->tables = [=](const PositionalContext& c) {
+    const LearnedCosSin q = learned_table(exp(log_frequency), c.q_positions, c.q.dtype());
+    const LearnedCosSin k = learned_table(exp(log_frequency), c.k_positions, c.q.dtype());
+    return RotaryTables{q.cos, q.sin, k.cos, k.sin};
+  };
+  return encoding;
 }
+
+const std::vector<std::pair<const char*, Make>> makes = {{"learned_frequencies", learned_frequencies},
+                                                         {"by_distance", by_distance},
+                                                         {"by_position", by_position},
+                                                         {"forget_gate", forget_gate},
+                                                         {"polar", polar},
+                                                         {"windowed", windowed},
+                                                         {"convolved", convolved}};
 
 }  // namespace
 
@@ -163,18 +176,10 @@ TEST_CASE("parts: what an encoding learns has the gradient of the loss, with rec
     for (const Parameter& parameter : model.parameters().all()) {
       CHECK(bit_mismatch(again[parameter.var], plain[parameter.var]) == "");
       if (!parameter.name.starts_with("encoding.")) continue;
-      const Tensor value = parameter.var.value(), up = value.clone(), down = value.clone();
-      constexpr double step = 1e-5;
-      up.data<double>()[0] += step;
-      down.data<double>()[0] -= step;
-      parameter.var.assign(up);
-      const double above = loss_at(model, ids);
-      parameter.var.assign(down);
-      const double below = loss_at(model, ids);
-      parameter.var.assign(value);
-      const double got = plain[parameter.var].to_vector<double>()[0];
-      CHECK(got == doctest::Approx((above - below) / (2 * step)).epsilon(1e-6));
-      CHECK(got != 0);
+      CHECK(global_norm({plain[parameter.var]}) > 0);
+      const GradcheckResult result = gradcheck([&] { return sum(tanh(model.logits(ids))); }, {parameter.var},
+                                               {.cotangents = 1, .elementwise_up_to = 16, .directions = 2});
+      CHECK_MESSAGE(result.worst <= 1e-6, result.message);
     }
   }
 }
@@ -227,13 +232,84 @@ TEST_CASE("parts: two score sets differ from one beyond the window only") {
 }
 
 TEST_CASE("parts: tables that change with the length refuse a cache") {
-  const Transformer model = model_with([](const AttentionShape& s, ParameterList&) {
-    PositionalEncoding encoding = PositionalEncoding::rotary(Spectrum::geometric(s.components(), s.rope_base));
-    encoding.rotation->depends_on_length = true;
-    return encoding;
-  });
+  for (const bool far : {false, true}) {
+    const Make make = far ? Make([](const AttentionShape& s, ParameterList& parameters) {
+      PositionalEncoding encoding = windowed(s, parameters);
+      encoding.far_rotation->depends_on_length = true;
+      return encoding;
+    })
+                          : Make([](const AttentionShape& s, ParameterList& parameters) {
+                              PositionalEncoding encoding = windowed(s, parameters);
+                              encoding.rotation->depends_on_length = true;
+                              return encoding;
+                            });
+    const Transformer model = model_with(make);
+    const NoGradient scope;
+    KeyValueCache cache;
+    CHECK_NOTHROW(model.logits(ids_of(1)));
+    CHECK_THROWS_WITH_AS(model.logits(ids_of(1), {.cache = &cache}), doctest::Contains("current length"), UsageError);
+  }
+}
+
+TEST_CASE("parts: packed documents read as they would alone, whatever the encoding") {
   const NoGradient scope;
-  KeyValueCache cache;
-  CHECK_NOTHROW(model.logits(ids_of(1)));
-  CHECK_THROWS_WITH_AS(model.logits(ids_of(1), {.cache = &cache}), doctest::Contains("current length"), UsageError);
+  const Tensor ids = ids_of(1), segments = Tensor::zeros({1, length}, Dtype::i32);
+  const Tensor positions = Tensor::empty({1, length}, Dtype::f64);
+  constexpr int64_t border = 8;
+  for (int64_t i = 0; i < length; ++i) {
+    segments.view<int32_t>()(0, i) = i >= border;
+    positions.view<double>()(0, i) = static_cast<double>(i < border ? i : i - border);
+  }
+  for (const auto& [name, make] : makes) {
+    CAPTURE(name);
+    const Transformer model = model_with(make);
+    const Tensor together = model.logits(ids, {.positions = positions, .segments = segments}).value();
+    CHECK(mismatch(together.slice(1, 0, border), Dtype::f64, model.logits(ids.slice(1, 0, border)).value(), 1e-12) ==
+          "");
+    CHECK(mismatch(together.slice(1, border, length), Dtype::f64, model.logits(ids.slice(1, border, length)).value(),
+                   1e-12) == "");
+  }
+}
+
+TEST_CASE("parts: an encoding that cannot act is refused when the model is made") {
+  CHECK_THROWS_WITH_AS(model_with({}), doctest::Contains("no make"), UsageError);
+  CHECK_THROWS_WITH_AS(model_with([](const AttentionShape&, ParameterList&) {
+                         PositionalEncoding encoding;
+                         encoding.rotation.emplace();
+                         return encoding;
+                       }),
+                       doctest::Contains("rotation without tables"), UsageError);
+  CHECK_THROWS_WITH_AS(model_with([](const AttentionShape& s, ParameterList& p) {
+                         PositionalEncoding encoding = windowed(s, p);
+                         encoding.far_from = 0;
+                         return encoding;
+                       }),
+                       doctest::Contains("far_from is 0"), UsageError);
+  const NoGradient scope;
+  const Transformer nothing = model_with(
+      [](const AttentionShape&, ParameterList&) { return PositionalEncoding::bias([](const Var&) { return Var(); }); });
+  CHECK_THROWS_WITH_AS(nothing.logits(ids_of(1)), doctest::Contains("bias_of_distance returned nothing"), ValueError);
+  const Transformer wrong = model_with([](const AttentionShape&, ParameterList&) {
+    return PositionalEncoding::bias([](const Var& distance) { return slice(distance, 1, 0, 2); });
+  });
+  CHECK_THROWS_WITH_AS(wrong.logits(ids_of(1)), doctest::Contains("returned [1, 2] for distances [1, 21]"), ShapeError);
+}
+
+TEST_CASE("parts: positions of any number type, an empty batch, and segments that do not fit") {
+  const NoGradient scope;
+  const Tensor ids = ids_of(2);
+  for (const auto& [name, make] : makes) {
+    CAPTURE(name);
+    const Transformer model = model_with(make);
+    const Tensor positions = consecutive_positions(length, 3);
+    const Tensor expected = model.logits(ids, {.positions = positions}).value();
+    CHECK(bit_mismatch(model.logits(ids, {.positions = positions.to(Dtype::i32)}).value(), expected) == "");
+    const Tensor none = Tensor::empty({0, length}, Dtype::i32);
+    CHECK(model.logits(none).shape() == Shape{0, length, vocabulary});
+    CHECK(model.logits(none, {.positions = Tensor::empty({0, length}, Dtype::f64)}).size() == 0);
+    CHECK_THROWS_WITH_AS(model.logits(ids, {.segments = Tensor::zeros({2, 4}, Dtype::i32)}),
+                         doctest::Contains("transformer: segments are [2, 4], ids are [2, 21]"), ShapeError);
+    CHECK_THROWS_WITH_AS(model.logits(ids, {.segments = Tensor::zeros({2, length}, Dtype::f32)}),
+                         doctest::Contains("segments: needs i32 or i64, got f32"), DtypeError);
+  }
 }

@@ -22,7 +22,7 @@ static Tensor rows_of(const Tensor& positions, int64_t limit) {
 
 static PositionalEncoding make(const AttentionShape& s, ParameterList& parameters) {
   Random random{.seed = s.seed, .stream = 0x706f736974696f6e};  // "position": apart from the streams of the weights
-  const Var table = parameters.add("weight", normal({s.train_length, s.width}, 0, 0.02, s.dtype, random));
+  const Var table = parameters.add("weight", normal({s.train_length, s.width}, 0, s.init_deviation, s.dtype, random));
   PositionalEncoding encoding;
   encoding.position_limit = s.train_length;
   encoding.embed = [=, limit = s.train_length](const Var& embedded, const PositionalContext& c) {
