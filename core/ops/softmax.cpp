@@ -68,6 +68,26 @@ struct PerLine {
   PerLine(int64_t lines, T value) { std::fill_n(values, lines, value); }
 };
 
+// The sum of `length` terms of each line: add(i, sums) adds those of element i to sums[line]. They come in parts that
+// are added up in double, because one f32 sum of millions of terms loses digits.
+template <class T, class Add>
+PerLine<T> sum_of_lines(int64_t lines, int64_t length, Add add) {
+  constexpr int64_t terms_of_part = 128;
+  PerLine<T> part(lines, 0);
+  if (length <= terms_of_part) {
+    for (int64_t i = 0; i < length; ++i) add(i, part.values);
+    return part;
+  }
+  PerLine<double> total(lines, 0);
+  for (int64_t begin = 0; begin < length; begin += terms_of_part) {
+    std::fill_n(part.values, lines, T(0));
+    for (int64_t i = begin; i < std::min(begin + terms_of_part, length); ++i) add(i, part.values);
+    for (int64_t line = 0; line < lines; ++line) total.values[line] += part.values[line];
+  }
+  for (int64_t line = 0; line < lines; ++line) part.values[line] = static_cast<T>(total.values[line]);
+  return part;
+}
+
 // A new tensor like x[0], written line by line along the axis, in parallel over lines:
 //   row(length, y, x)   one line of neighbouring numbers, x: std::array<const T*, operands>
 //   bundle(Bundle)      many lines side by side
@@ -157,19 +177,18 @@ Tensor softmax(const Tensor& x, int axis) {
     };
     const auto bundle = [](const Bundle<T, 1>& b) {
       const PerLine<T> largest = largest_of(b);
-      PerLine<T> sum(b.lines, 0);
       const auto exponential = [](auto v, auto m, auto total) {
         const auto e = simd::exp(v - m);
         return std::pair(e, total + e);
       };
-      for (int64_t i = 0; i < b.length; ++i)
-        simd::map_pair(b.lines, b.y_at(i), sum.values, exponential, b.x_at(i), largest.values, sum.values);
-      const simd::Vec<T> one = simd::set<T>(1);
-      simd::map(
-          b.lines, sum.values, [&](auto total) { return one / total; }, sum.values);
+      const PerLine<T> sum = sum_of_lines<T>(b.lines, b.length, [&](int64_t i, T* sums) {
+        simd::map_pair(b.lines, b.y_at(i), sums, exponential, b.x_at(i), largest.values, sums);
+      });
+      PerLine<T> inverse(b.lines, 0);
+      for (int64_t line = 0; line < b.lines; ++line) inverse.values[line] = 1 / sum.values[line];
       for (int64_t i = 0; i < b.length; ++i)
         simd::map(
-            b.lines, b.y_at(i), [](auto e, auto inverse) { return e * inverse; }, b.y_at(i), sum.values);
+            b.lines, b.y_at(i), [](auto e, auto r) { return e * r; }, b.y_at(i), inverse.values);
     };
     return along_axis<T, 1>(axis, {x}, row, bundle);
   });
@@ -185,11 +204,10 @@ Tensor softmax_backward(const Tensor& y, const Tensor& dy, int axis) {
           width, dx, [&](auto p, auto d) { return p * (d - common); }, from[0], from[1]);
     };
     const auto bundle = [](const Bundle<T, 2>& b) {
-      PerLine<T> common(b.lines, 0);
-      for (int64_t i = 0; i < b.length; ++i)
+      const PerLine<T> common = sum_of_lines<T>(b.lines, b.length, [&](int64_t i, T* sums) {
         simd::map(
-            b.lines, common.values, [](auto total, auto p, auto d) { return total + p * d; }, common.values,
-            b.x_at(i, 0), b.x_at(i, 1));
+            b.lines, sums, [](auto total, auto p, auto d) { return total + p * d; }, sums, b.x_at(i, 0), b.x_at(i, 1));
+      });
       for (int64_t i = 0; i < b.length; ++i)
         simd::map(
             b.lines, b.y_at(i), [](auto p, auto d, auto total) { return p * (d - total); }, b.x_at(i, 0), b.x_at(i, 1),
@@ -213,11 +231,11 @@ Tensor log_softmax(const Tensor& x, int axis) {
     };
     const auto bundle = [](const Bundle<T, 1>& b) {
       const PerLine<T> largest = largest_of(b);
-      PerLine<T> rest(b.lines, 0);
-      for (int64_t i = 0; i < b.length; ++i)
+      PerLine<T> rest = sum_of_lines<T>(b.lines, b.length, [&](int64_t i, T* sums) {
         simd::map(
-            b.lines, rest.values, [](auto total, auto v, auto m) { return total + simd::exp(v - m); }, rest.values,
-            b.x_at(i), largest.values);
+            b.lines, sums, [](auto total, auto v, auto m) { return total + simd::exp(v - m); }, sums, b.x_at(i),
+            largest.values);
+      });
       for (int64_t line = 0; line < b.lines; ++line) rest.values[line] = std::log(rest.values[line]);
       for (int64_t i = 0; i < b.length; ++i)
         simd::map(
@@ -239,10 +257,10 @@ Tensor log_softmax_backward(const Tensor& y, const Tensor& dy, int axis) {
           width, dx, [&](auto l, auto d) { return gradient(l, d, total); }, from[0], from[1]);
     };
     const auto bundle = [&](const Bundle<T, 2>& b) {
-      PerLine<T> total(b.lines, 0);
-      for (int64_t i = 0; i < b.length; ++i)
+      const PerLine<T> total = sum_of_lines<T>(b.lines, b.length, [&](int64_t i, T* sums) {
         simd::map(
-            b.lines, total.values, [](auto so_far, auto d) { return so_far + d; }, total.values, b.x_at(i, 1));
+            b.lines, sums, [](auto so_far, auto d) { return so_far + d; }, sums, b.x_at(i, 1));
+      });
       for (int64_t i = 0; i < b.length; ++i)
         simd::map(b.lines, b.y_at(i), gradient, b.x_at(i, 0), b.x_at(i, 1), total.values);
     };

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "autograd/ops.hpp"
+#include "core/ops/binary.hpp"
 #include "tests/support/comparison.hpp"
 #include "tests/support/op_case.hpp"
 
@@ -82,6 +83,31 @@ TEST_CASE("softmax: many lines side by side, in several tiles, as the reference 
     CHECK(mismatch(softmax(x, axis), Dtype::f32, reference::softmax(exact, axis), limit) == "");
     CHECK(mismatch(log_softmax(x, axis), Dtype::f32, reference::log_softmax(exact, axis), limit) == "");
   }
+}
+
+TEST_CASE("softmax: a sum of many terms keeps its digits along any axis, and so do the gradients") {
+  const int64_t length = int64_t{1} << 18;
+  Random random{.seed = 8};
+  const Tensor rows = random_tensor({2, length}, random).to(Dtype::f32), columns = rows.transpose(0, 1).contiguous();
+  const Tensor dy_rows = add(random_tensor({2, length}, random), Tensor::scalar(1, Dtype::f64)).to(Dtype::f32);
+  const Tensor dy_columns = dy_rows.transpose(0, 1).contiguous();
+  // Compared with f64, for which one sum is exact enough.
+  const Tensor exact = rows.to(Dtype::f64), exact_dy = dy_rows.to(Dtype::f64);
+  const Tensor y = reference::softmax(exact, 1), log_y = reference::log_softmax(exact, 1);
+  const Tensor dx = softmax_backward(y, exact_dy, 1), log_dx = log_softmax_backward(log_y, exact_dy, 1);
+  const auto turned = [](const Tensor& t) { return t.transpose(0, 1); };
+  const auto close = [](const Tensor& got, const Tensor& expected) {
+    const std::string complaint = mismatch(got, Dtype::f32, expected, 2e-6);
+    CHECK_MESSAGE(complaint == "", complaint);
+  };
+  close(softmax(rows, 1), y);
+  close(turned(softmax(columns, 0)), y);
+  close(log_softmax(rows, 1), log_y);
+  close(turned(log_softmax(columns, 0)), log_y);
+  const Tensor y_columns = turned(y).contiguous().to(Dtype::f32),
+               log_y_columns = turned(log_y).contiguous().to(Dtype::f32);
+  close(turned(softmax_backward(y_columns, dy_columns, 0)), dx);
+  close(turned(log_softmax_backward(log_y_columns, dy_columns, 0)), log_dx);
 }
 
 TEST_CASE("softmax: the result keeps the order of axes in memory, and broadcast views are taken") {
