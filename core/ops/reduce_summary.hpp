@@ -217,8 +217,11 @@ struct Variance : Summarised<Variance, Spread> {
     for (int64_t i = 0; i < n; ++i)
       out[i] = spread(count, moments_about(count, center[i], double{sum[i]}, double{squares[i]}));
   }
-  // Chan, Golub & LeVeque 1979: the means differ by d, which adds d^2 a.count b.count / count.
+  // Chan, Golub & LeVeque 1979: the means differ by d, which adds d^2 a.count b.count / count. The mean of nothing has
+  // no distance from another: d^2 may overflow, and infinity times the count 0 is NaN.
   static Spread merge(Spread a, Spread b) {
+    if (a.count == 0) return b;
+    if (b.count == 0) return a;
     const double count = a.count + b.count, d = b.mean - a.mean, share = b.count / count;
     return {count, a.mean + d * share, a.squares + b.squares + d * d * a.count * share};
   }

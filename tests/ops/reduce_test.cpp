@@ -256,6 +256,13 @@ TEST_CASE("variance: of equal numbers it is exactly 0, and so is its gradient; N
       CHECK(bit_mismatch(y.value(), Tensor::zeros(y.shape(), Dtype::f32)) == "");
       CHECK(bit_mismatch(backward(sum(y))[x], Tensor::zeros(shape, Dtype::f32)) == "");
     }
+  // Whose squares overflow, so that merging with the spread of nothing must not look at them.
+  for (const Shape& shape : {Shape{40000}, Shape{3, 4, 5}, Shape{40000, 3}})
+    for (const std::vector<int>& axes : {std::vector<int>{}, {0}, {0, shape.rank() - 1}}) {
+      if (shape.rank() == 1 && axes.size() == 2) continue;
+      CAPTURE(shape);
+      CHECK(variance(Tensor::full(shape, 1e200, Dtype::f64), axes).to_vector<double>()[0] == 0);
+    }
   const Tensor x = Tensor::of<float>({3, 2}, {1, infinity, 0, nan_value, 0, 2});
   const std::vector<float> y = variance(x, {1}).to_vector<float>();
   CHECK(std::isnan(y[0]));
