@@ -12,6 +12,17 @@
 
 namespace phasor {
 
+namespace {
+
+template <class T>
+double sum_of_squares(int64_t n, const T* x) {
+  double sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  return sum;
+}
+
+}  // namespace
+
 GradientList gradients_of(const Gradients& gradients, const ParameterList& parameters) {
   GradientList list;
   for (const Parameter& p : parameters.all())
@@ -29,10 +40,14 @@ double global_norm(const GradientList& gradients) {
       const T* const values = g.data<T>();
       parallel_for(g.size(), tile, [&](int64_t begin, int64_t end) {
         // In vectors of f32 over at most 1024 elements, then in double: no sum loses small squares.
+        // What overflows f32 is squared again in double.
         double sum = 0;
-        for (int64_t i = begin; i < end; i += 1024)
-          sum += static_cast<double>(simd::sum<T>(
-              std::min<int64_t>(1024, end - i), [](auto v) { return v * v; }, values + i));
+        for (int64_t i = begin; i < end; i += 1024) {
+          const int64_t count = std::min<int64_t>(1024, end - i);
+          const double fast = static_cast<double>(simd::sum<T>(
+              count, [](auto v) { return v * v; }, values + i));
+          sum += std::isfinite(fast) ? fast : sum_of_squares(count, values + i);
+        }
         partial[static_cast<size_t>(begin / tile)] = sum;
       });
     });
@@ -105,7 +120,9 @@ void clip_each(const ParameterList& parameters, GradientList& gradients) {
   require(gradients.size() == all.size(), "clip_each", gradients.size(), " gradients for ", all.size(), " parameters");
   for (size_t i = 0; i < all.size(); ++i) {
     if (all[i].options.gradient_clip == 0) continue;
-    const double factor = clip_factor(global_norm({gradients[i]}), all[i].options.gradient_clip);
+    const double norm = global_norm({gradients[i]});
+    if (!std::isfinite(norm)) continue;
+    const double factor = clip_factor(norm, all[i].options.gradient_clip);
     if (factor != 1) gradients[i] = mul(gradients[i], Tensor::scalar(factor, gradients[i].dtype()));
   }
 }

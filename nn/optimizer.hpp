@@ -16,7 +16,7 @@ using GradientList = std::vector<Tensor>;
 // The gradients of all parameters; zeros for one that the loss does not depend on.
 GradientList gradients_of(const Gradients& gradients, const ParameterList& parameters);
 
-// sqrt of the sum of all squares, added in double in the order of the list.
+// sqrt of the sum of all squares, added in double in the order of the list: finite for finite f32 gradients.
 double global_norm(const GradientList& gradients);
 
 struct AdamW {
@@ -36,8 +36,8 @@ struct AdamW {
             double gradient_scale = 1);
 };
 
-// Scales each gradient whose norm exceeds its parameter's gradient_clip down to it. The global norm is taken
-// afterwards.
+// Scales each gradient whose norm exceeds its parameter's gradient_clip (ParameterOptions; 0: no limit) down to it. A
+// gradient whose norm is NaN or infinite stays as it is: the global norm, taken afterwards, shows it to the caller.
 void clip_each(const ParameterList& parameters, GradientList& gradients);
 
 // min(1, limit / norm); limit 0 means no clipping.

@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <limits>
 
 #include "core/random.hpp"
 
@@ -99,12 +100,30 @@ TEST_CASE("adamw: a parameter's own learning rate, weight decay and clip") {
   CHECK_THROWS_AS(clip_each(parameters, gradients = {gradient}), ShapeError);
 }
 
+TEST_CASE("clip_each: a gradient whose squares overflow is scaled, one that is not finite stays for the caller") {
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  ParameterList parameters;
+  for (const char* const name : {"large", "infinite", "nan"})
+    parameters.add(name, Tensor::zeros({2}, Dtype::f32), {.gradient_clip = 5});
+  GradientList gradients = {Tensor::of<float>({2}, {1e20f, 0}), Tensor::of<float>({2}, {infinity, 1}),
+                            Tensor::of<float>({2}, {std::nanf(""), 1})};
+  clip_each(parameters, gradients);
+  CHECK(gradients[0].to_vector<float>()[0] == doctest::Approx(5).epsilon(1e-6));
+  CHECK(gradients[0].to_vector<float>()[1] == 0);
+  CHECK(gradients[1].to_vector<float>() == std::vector<float>{infinity, 1});
+  CHECK(std::isnan(gradients[2].to_vector<float>()[0]));
+  CHECK(gradients[2].to_vector<float>()[1] == 1);
+  CHECK_FALSE(std::isfinite(global_norm(gradients)));
+}
+
 TEST_CASE("global norm and clipping") {
   CHECK(global_norm({Tensor::of<double>({2}, {3, 0}), Tensor::of<double>({1, 1}, {4})}) ==
         doctest::Approx(5).epsilon(1e-15));
   CHECK(global_norm({Tensor::full({300000}, 1e-3, Dtype::f32)}) ==
         doctest::Approx(1e-3 * std::sqrt(300000.0)).epsilon(1e-6));
   CHECK(std::isnan(global_norm({Tensor::full({3}, std::nan(""), Dtype::f32)})));
+  CHECK(global_norm({Tensor::of<float>({2}, {1e20f, 0})}) == doctest::Approx(1e20).epsilon(1e-6));
+  CHECK(std::isinf(global_norm({Tensor::of<float>({2}, {std::numeric_limits<float>::infinity(), 0})})));
   CHECK(clip_factor(5, 1) == 0.2);
   CHECK(clip_factor(0.5, 1) == 1);
   CHECK(clip_factor(5, 0) == 1);
