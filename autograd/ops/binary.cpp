@@ -10,17 +10,12 @@
 //   y_ij = a_i b_j   da_i = sum_j dy_ij b_j   db_j = sum_i a_i dy_ij: two matrix products
 #include "core/ops/binary.hpp"
 
+#include "autograd/kept.hpp"
 #include "autograd/ops.hpp"
 #include "core/ops/matmul.hpp"
 #include "core/ops/unary.hpp"
 
 namespace phasor {
-namespace {
-
-// A rule keeps an operand only for a gradient that will be asked for.
-Tensor kept_if(bool needed, const Tensor& x) { return needed ? x : Tensor(); }
-
-}  // namespace
 
 Var add(const Var& a, const Var& b) {
   return record("add", add(a.value(), b.value()), {a, b}, [](const Tensor& dy, Wanted) { return std::vector{dy, dy}; });

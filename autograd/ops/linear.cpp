@@ -4,6 +4,7 @@
 //   db_j = sum over rows of dy_j, which is undoing the broadcast of b: record() does it to dy itself
 #include "core/ops/linear.hpp"
 
+#include "autograd/kept.hpp"
 #include "autograd/ops.hpp"
 #include "core/ops/matmul.hpp"
 
@@ -11,8 +12,8 @@ namespace phasor {
 
 Var linear(const Var& x, const Var& weight, const Var& bias) {
   return record("linear", linear(x.value(), weight.value(), bias.value()), {x, weight, bias},
-                [x = weight.needs_gradient() ? x.value() : Tensor(),
-                 weight = x.needs_gradient() ? weight.value() : Tensor()](const Tensor& dy, Wanted wanted) {
+                [x = kept_if(weight.needs_gradient(), x.value()), weight = kept_if(x.needs_gradient(), weight.value())](
+                    const Tensor& dy, Wanted wanted) {
                   std::vector<Tensor> gradients = {Tensor(), Tensor(), dy};
                   const auto matrix = [rows = dy.shape().without(-1).size()](const Tensor& t) {
                     return t.reshape({rows, t.extent(-1)});
