@@ -1,8 +1,12 @@
 // Convolution of scores along the keys, heads as channels (the 1 x k kernel of DAPE v2, Zheng et al.):
-//   y[b, o, i, j] = sum over c, t of weight[o, c, t] x[b, c, i, j + t - (width - 1) / 2],  x outside 0 .. k_length-1 is
-//   0 x [batch, channels, q_length, k_length]   weight [out_channels, channels, width], width odd   f32 or f64 y
-//   [batch, out_channels, q_length, k_length]
-// Reaches (width - 1) / 2 keys to the right: under causality zero the scores of later keys first.
+//
+//   y[b, o, i, j] = sum over c, t of weight[o, c, t] x[b, c, i, j + t - (width - 1) / 2]
+//
+//   x       [batch, channels, q_length, k_length], 0 outside 0 .. k_length-1
+//   weight  [out_channels, channels, width], width odd
+//   y       [batch, out_channels, q_length, k_length]
+//
+// f32 or f64. Reaches (width - 1) / 2 keys to the right: under causality zero the scores of later keys first.
 // Errors: ShapeError, DtypeError.
 #pragma once
 

@@ -1,8 +1,17 @@
 // Elements chosen by ids (i32 or i64) along one axis (negative axes count from the end), and their gradients.
-//   gather        y[.., i, ..] = x[.., ids[.., i, ..], ..]       ids and y have x's rank, and its extents but for the
-//   axis scatter_add   y = x, then y[.., ids[.., i, ..], ..] += source[.., i, ..]   in the order of i; ids has source's
-//   shape index_select  y[.., i, ..] = x[.., ids[i], ..]               ids [n]; y has extent n at the axis one_hot
-//   y[..., j] = 1 where ids[...] = j, else 0        [..., classes], of any dtype
+//
+//   gather         y[.., i, ..] = x[.., ids[.., i, ..], ..]
+//                  ids and y have x's rank, and its extents but for the axis
+//
+//   scatter_add    y = x, then y[.., ids[.., i, ..], ..] += source[.., i, ..] in the order of i
+//                  ids has source's shape
+//
+//   index_select   y[.., i, ..] = x[.., ids[i], ..]
+//                  ids [n]; y has extent n at the axis
+//
+//   one_hot        y[..., j] = 1 where ids[...] = j, else 0
+//                  y [..., classes], of any dtype
+//
 // x and source f32 or f64. Errors: ShapeError (axis outside, extents named), DtypeError, ValueError naming the first id
 // outside 0 .. extent-1 and its index.
 #pragma once

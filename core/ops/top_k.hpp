@@ -1,7 +1,7 @@
 // The largest elements of each row (the last axis). Not differentiable: indices have no gradient, and values are
 // gather(x, -1, indices) where a gradient is wanted.
-//   x f32 or f64   values, indices (i64) [..., k], descending; among equals the lower index first. NaN counts as
-//   largest.
+//   x                f32 or f64
+//   values, indices  [..., k], indices i64; descending, among equals the lower index first; NaN counts as largest
 // Errors: ShapeError (rank 0, k outside 1 .. extent, axis outside, an empty line), DtypeError.
 #pragma once
 

@@ -15,10 +15,9 @@
 //   gradients   f64 against central differences; f32 and strided ones against those
 //   few elements   one, and none along the rows, the width and both: right values and gradients where the case says
 //               that the op takes them, else an Error that names the op
-//   errors      every axis of every argument enlarged by one throws an Error that names the op and shows the whole
-//   shape
-//               of that argument, unless the sample says that it is legal (then the value must be right); wrong dtypes
-//               throw, and the error says which came; so does what `refuses` lists
+//   errors      every axis of every argument enlarged by one throws an Error that names the op and shows that
+//               argument's whole shape, unless the sample says that it is legal (then the value must be right); wrong
+//               dtypes throw, and the error says which came; so does what `refuses` lists
 #pragma once
 
 #include <functional>
