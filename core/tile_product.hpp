@@ -3,6 +3,9 @@
 // transposed a is only a pair of strides.
 #pragma once
 
+#include <algorithm>
+#include <limits>
+
 #include "core/simd.hpp"
 
 namespace phasor {
@@ -91,14 +94,16 @@ void transpose_tile(int64_t rows, int64_t wide, int64_t dim, T factor, const T* 
   const Index rows_apart =
       simd::hn::Mul(simd::hn::Iota(index_tag, 0), simd::hn::Set(index_tag, static_cast<simd::hn::TFromV<Index>>(ld)));
   const int64_t lanes = simd::lanes<T>;
+  // The indices of a gather are as wide as T: those of f32 cannot count rows more than 2^31 / lanes elements apart.
+  const bool gathers = ld <= std::numeric_limits<simd::hn::TFromV<Index>>::max() / lanes;
   for (int64_t r = 0; r < wide; r += lanes)
     for (int64_t i = 0; i < dim; ++i) {
       simd::Vec<T> column = simd::set<T>(0);
-      if (r + lanes <= rows) {
+      if (gathers && r + lanes <= rows) {
         column = simd::hn::GatherIndex(simd::Tag<T>(), x + r * ld + i, rows_apart);
       } else if (r < rows) {
         alignas(64) T some[simd::hn::MaxLanes(simd::Tag<T>())] = {};
-        for (int64_t row = r; row < rows; ++row) some[row - r] = x[row * ld + i];
+        for (int64_t row = r; row < std::min(r + lanes, rows); ++row) some[row - r] = x[row * ld + i];
         column = simd::load<T>(some);
       }
       simd::store<T>(column * simd::set<T>(factor), to + i * ld_to + r);
