@@ -35,9 +35,11 @@ struct Counter : doctest::IReporter {
 
 DOCTEST_REGISTER_LISTENER("counter", 1, Counter);
 
+// The library answers an impossible request for memory with an error; the sanitizers must let it.
 #if defined(__SANITIZE_ADDRESS__)
-// The library answers an impossible request for memory with an error; the sanitizer must let it.
 extern "C" const char* __asan_default_options() { return "allocator_may_return_null=1"; }
+#elif defined(__SANITIZE_THREAD__)
+extern "C" const char* __tsan_default_options() { return "allocator_may_return_null=1"; }
 #endif
 
 int main(int argc, char** argv) {

@@ -217,6 +217,11 @@ TEST_CASE("append file: grows by lines and resumes at a recorded length") {
   moved.append("3");
   CHECK(text_of(path) == "one\ntwo\n3\n");
   CHECK(moved.bytes() == 10);
+  AppendFile other(folder.path / "other");
+  other = std::move(moved);
+  other.append("4");
+  CHECK(text_of(path) == "one\ntwo\n3\n4\n");
+  CHECK(other.bytes() == 12);
   AppendFile anew(path);
   CHECK(text_of(path).empty());
 }
