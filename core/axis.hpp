@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "core/arguments.hpp"
 #include "core/error.hpp"
 #include "core/parallel.hpp"
 #include "core/shape.hpp"
@@ -11,7 +12,9 @@ namespace phasor {
 
 // ShapeError naming the axis, the argument and its whole shape where the axis is outside. The error keeps the caller's
 // line.
-inline int checked_axis(At op, const char* argument, const Shape& shape, int axis) {
+inline int checked_axis(At op, const char* argument, const Tensor& x, int axis) {
+  require_defined(op, argument, x);
+  const Shape& shape = x.shape();
   const int rank = shape.rank();
   require(rank >= 1, op, argument, " is a scalar, shape ", shape, ", and has no axis ", axis, "; needs rank 1 or more");
   require(axis >= -rank && axis < rank, op, "axis ", axis, " is outside ", argument, ", which is ", shape,

@@ -20,10 +20,18 @@ Shape index_of(int64_t flat, const Shape& shape) {
   return index;
 }
 
+// `name` is one id, the argument many.
+void require_integers(const char* op, const char* name, const Tensor& ids) {
+  require<ShapeError>(ids.defined(), op, name, "s is not defined; needs a tensor");
+  require<DtypeError>(ids.dtype() == Dtype::i32 || ids.dtype() == Dtype::i64, op, name, "s needs i32 or i64, got ",
+                      ids.dtype(), " ", ids.shape());
+}
+
 }  // namespace
 
 std::vector<int64_t> checked_ids(const char* op, const char* name, const Tensor& ids, int64_t bound,
                                  std::optional<int64_t> ignore) {
+  require_integers(op, name, ids);
   std::vector<int64_t> values;
   with_integer(op, ids.dtype(), [&]<class Id>() {
     const std::vector<Id> given = ids.to_vector<Id>();
@@ -43,6 +51,7 @@ std::vector<int64_t> checked_ids(const char* op, const char* name, const Tensor&
 }
 
 void require_ids(const char* op, const char* name, const Tensor& ids, int64_t bound) {
+  require_integers(op, name, ids);
   std::atomic<bool> all_inside = true;
   with_integer(op, ids.dtype(), [&]<class Id>() {
     const StridedLoop<1> loop(ids.shape(), {ids.strides()});

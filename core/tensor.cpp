@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "core/allocator.hpp"
+#include "core/arguments.hpp"
 #include "core/dispatch.hpp"
 #include "core/loops.hpp"
 
@@ -214,7 +215,7 @@ Tensor Tensor::to(Dtype dtype) const {
 
 template <class T>
 T* Tensor::data() const {
-  require<DtypeError>(defined(), "tensor", "asked for ", dtype_of<T>, "; this tensor is undefined, it holds nothing");
+  require<DtypeError>(defined(), "tensor", "asked for ", dtype_of<T>, ", is not defined");
   require<DtypeError>(dtype_ == dtype_of<T>, "tensor", "asked for ", dtype_of<T>, ", holds ", dtype_);
   return reinterpret_cast<T*>(storage_.get()) + offset_;
 }
@@ -276,10 +277,14 @@ void fill(const Tensor& y, double value) {
 }
 
 void require_same_shape(const char* op, const char* name_a, const Tensor& a, const char* name_b, const Tensor& b) {
+  require_defined(op, name_a, a);
+  require_defined(op, name_b, b);
   require(a.shape() == b.shape(), op, name_a, " is ", a.shape(), ", ", name_b, " is ", b.shape(), "; they must agree");
 }
 
 void require_same_dtype(const char* op, const char* name_a, const Tensor& a, const char* name_b, const Tensor& b) {
+  require_defined(op, name_a, a);
+  require_defined(op, name_b, b);
   require<DtypeError>(a.dtype() == b.dtype(), op, name_a, " is ", a.dtype(), ", ", name_b, " is ", b.dtype(),
                       "; they must agree");
 }

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "core/arguments.hpp"
 #include "core/dispatch.hpp"
 #include "core/parallel.hpp"
 
@@ -72,12 +73,13 @@ void require_bias(const char* op, const Tensor& q, const Tensor& k, Causal causa
 void require_attention_arguments(const char* op, const Tensor& q, const Tensor& k, const Tensor& v,
                                  const AttentionOptions& options, const AttentionBias& bias) {
   const auto require_rank = [op](const char* name, const Tensor& x, const char* axes) {
+    require_defined(op, name, x);
     require(x.rank() == 4, op, name, " is ", x.shape(), "; needs [", axes, "]");
   };
   require_rank("q", q, "batch, heads, q_length, qk_dim");
   require_rank("k", k, "batch, kv_heads, k_length, qk_dim");
   require_rank("v", v, "batch, kv_heads, k_length, v_dim");
-  require<DtypeError>(is_float(q.dtype()), op, "q: needs f32 or f64, got ", q.dtype());
+  require_float(op, "q", q);
   require_same_dtype(op, "k", k, "q", q);
   require_same_dtype(op, "v", v, "q", q);
   const auto require_extent = [op](const char* name_a, const Tensor& a, const char* name_b, const Tensor& b, int axis,

@@ -1,6 +1,7 @@
 // Element-wise ops of two tensors with broadcasting: vectors for floating-point numbers, plain loops for integers.
 #include "core/ops/binary.hpp"
 
+#include "core/arguments.hpp"
 #include "core/dispatch.hpp"
 #include "core/elementwise.hpp"
 #include "core/scalar_math.hpp"
@@ -134,6 +135,7 @@ Tensor apply(const char* op, const Tensor& a, const Tensor& b) {
 void require_gradient(const char* op, const Tensor& a, const Tensor& b, const Tensor& dy) {
   require_same_dtype(op, "a", a, "b", b);
   require_same_dtype(op, "a", a, "dy", dy);
+  require_float(op, "a", a);
   const Shape shape = broadcast_shape(op, a.shape(), b.shape());
   require(dy.shape() == shape, op, "dy is ", dy.shape(), ", a is ", a.shape(), ", b is ", b.shape(), "; dy must be ",
           shape);
@@ -184,6 +186,7 @@ BinaryGradients maximum_backward(const Tensor& a, const Tensor& b, const Tensor&
 }
 
 Tensor pow(const Tensor& a, const Tensor& b) {
+  require_float("pow", "a", a);
   require_same_dtype("pow", "a", a, "b", b);
   const Shape shape = broadcast_shape("pow", a.shape(), b.shape());
   return with_float("pow", a.dtype(), [&]<class T>() {
@@ -229,6 +232,7 @@ Tensor pow_exponent_backward(const Tensor& a, const Tensor& b, const Tensor& y, 
 }
 
 Tensor outer(const Tensor& a, const Tensor& b) {
+  require_same_dtype("outer", "a", a, "b", b);
   require(a.rank() >= 1 && b.rank() >= 1, "outer", "needs vectors: a is ", a.shape(), ", b is ", b.shape(),
           "; the rank must be at least 1");
   require(std::max(a.rank(), b.rank()) < max_rank, "outer", "a is ", a.shape(), ", b is ", b.shape(),

@@ -12,6 +12,7 @@ void require_parts(const char* op, const std::vector<Tensor>& parts, int but) {
   const Tensor& first = parts[0];
   for (size_t i = 1; i < parts.size(); ++i) {
     const Tensor& part = parts[i];
+    require(part.defined(), op, "part ", i, " is not defined; needs a tensor");
     require(part.rank() == first.rank(), op, "part ", i, " is ", part.shape(), ", part 0 is ", first.shape(),
             "; the ranks must agree");
     for (int axis = 0; axis < first.rank(); ++axis)
@@ -27,7 +28,7 @@ void require_parts(const char* op, const std::vector<Tensor>& parts, int but) {
 
 Tensor concat(const std::vector<Tensor>& parts, int axis) {
   require(!parts.empty(), "concat", "no parts were given; needs at least 1");
-  axis = checked_axis("concat", "part 0", parts[0].shape(), axis);
+  axis = checked_axis("concat", "part 0", parts[0], axis);
   require_parts("concat", parts, axis);
   std::vector<int64_t> starts;
   int64_t extent = 0;

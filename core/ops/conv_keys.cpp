@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "core/arguments.hpp"
 #include "core/dispatch.hpp"
 #include "core/ops/flip.hpp"
 #include "core/ops/reduce.hpp"
@@ -38,11 +39,12 @@ Tensor conv_keys(const Tensor& x, const Tensor& weight) {
 namespace {
 
 void require_scores(const char* op, const char* name, const Tensor& x) {
+  require_float(op, name, x);
   require(x.rank() == 4, op, name, " is ", x.shape(), "; needs [batch, channels, q_length, k_length]");
-  require<DtypeError>(is_float(x.dtype()), op, name, " is ", x.dtype(), "; needs f32 or f64");
 }
 
 void require_weight(const char* op, const Tensor& weight) {
+  require_defined(op, "weight", weight);
   require(weight.rank() == 3, op, "weight is ", weight.shape(), "; needs [out_channels, channels, width]");
   require(weight.extent(2) % 2 == 1, op, "weight is ", weight.shape(), "; its axis 2, the width, is ", weight.extent(2),
           "; needs an odd one, with as many keys on either side");

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/arguments.hpp"
 #include "core/dispatch.hpp"
 #include "core/ids.hpp"
 #include "core/rows.hpp"
@@ -35,9 +36,10 @@ Tensor cross_entropy_by_row(const Tensor& logits, const Tensor& targets, int64_t
 namespace {
 
 std::vector<int64_t> checked_targets(const char* op, const Tensor& logits, const Tensor& targets, int64_t ignore) {
+  require_float(op, "logits", logits);
+  require_defined(op, "targets", targets);
   require(logits.rank() >= 1 && logits.shape().without(-1) == targets.shape(), op, "logits is ", logits.shape(),
           ", targets is ", targets.shape(), "; logits must be the shape of targets and one more axis, the classes");
-  require<DtypeError>(is_float(logits.dtype()), op, "logits needs f32 or f64, got ", logits.dtype());
   return checked_ids(op, "target", targets, logits.extent(-1), ignore);
 }
 
@@ -88,6 +90,7 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& targets, int64_t ignore
 Tensor cross_entropy_backward(const Tensor& logits, const Tensor& targets, int64_t ignore, const Tensor& dloss) {
   constexpr const char* op = "cross_entropy_backward";
   const std::vector<int64_t> wanted = checked_targets(op, logits, targets, ignore);
+  require_defined(op, "dloss", dloss);
   require(dloss.rank() == 0 || dloss.shape() == targets.shape(), op, "dloss is ", dloss.shape(), ", targets is ",
           targets.shape(), "; dloss must have the shape of targets or be a scalar");
   require_same_dtype(op, "logits", logits, "dloss", dloss);

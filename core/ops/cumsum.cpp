@@ -1,6 +1,7 @@
 // Running sums: each line along the axis is added in order, many lines at once.
 #include "core/ops/cumsum.hpp"
 
+#include "core/arguments.hpp"
 #include "core/axis.hpp"
 #include "core/dispatch.hpp"
 #include "core/rows.hpp"
@@ -48,7 +49,8 @@ void add_up_columns(int64_t lines, int64_t length, T* y, int64_t y_step, const T
 
 template <Direction direction>
 Tensor add_up(const char* op, const char* name, const Tensor& x, int axis) {
-  axis = checked_axis(op, name, x.shape(), axis);
+  require_float(op, name, x);
+  axis = checked_axis(op, name, x, axis);
   return with_float(op, x.dtype(), [&]<class T>() {
     const Tensor y = Tensor::empty_like(x);
     if (y.size() == 0) return y;

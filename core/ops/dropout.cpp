@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "core/arguments.hpp"
 #include "core/dispatch.hpp"
 #include "core/rows.hpp"
 #include "core/simd.hpp"
@@ -137,6 +138,7 @@ void dropout_kernel(const Tensor& y, const Tensor& x, uint32_t threshold, T scal
 }  // namespace
 
 Tensor dropout(const Tensor& x, double probability, const Random& random) {
+  require_float("dropout", "x", x);
   require<ValueError>(probability >= 0 && probability < 1, "dropout", "probability is ", probability,
                       "; needs 0 <= probability < 1");
   return with_float("dropout", x.dtype(), [&]<class T>() {

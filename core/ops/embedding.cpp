@@ -1,6 +1,7 @@
 // Rows of a table by id: index_select along axis 0, with ids of any shape.
 #include "core/ops/embedding.hpp"
 
+#include "core/arguments.hpp"
 #include "core/error.hpp"
 #include "core/ids.hpp"
 #include "core/ops/gather.hpp"
@@ -19,19 +20,21 @@ Tensor embedding(const Tensor& table, const Tensor& ids) {
 }  // namespace reference
 
 Tensor embedding(const Tensor& table, const Tensor& ids) {
+  require_float("embedding", "table", table);
+  require_defined("embedding", "ids", ids);
   require(table.rank() == 2, "embedding", "table is ", table.shape(), "; needs [rows, width]");
   require(ids.rank() < max_rank, "embedding", "ids is ", ids.shape(), "; needs a rank below ", max_rank);
-  require<DtypeError>(is_float(table.dtype()), "embedding", "table is ", table.dtype(), "; needs f32 or f64");
   require_ids("embedding", "id", ids, table.extent(0));
   const Tensor y = index_select(table, 0, ids.reshape({ids.size()}));
   return y.reshape(ids.shape().insert(-1, table.extent(1)));
 }
 
 Tensor embedding_backward(int64_t rows, const Tensor& ids, const Tensor& dy) {
+  require_float("embedding_backward", "dy", dy);
+  require_defined("embedding_backward", "ids", ids);
   require(rows >= 0, "embedding_backward", "the table has ", rows, " rows; needs 0 or more");
   require(dy.rank() >= 1 && dy.shape().without(-1) == ids.shape(), "embedding_backward", "dy is ", dy.shape(),
           ", ids is ", ids.shape(), "; dy must be the shape of ids and one more axis");
-  require<DtypeError>(is_float(dy.dtype()), "embedding_backward", "dy is ", dy.dtype(), "; needs f32 or f64");
   require_ids("embedding_backward", "id", ids, rows);
   return index_select_backward(rows, 0, ids.reshape({ids.size()}), dy.reshape({ids.size(), dy.extent(-1)}));
 }

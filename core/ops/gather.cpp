@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "core/arguments.hpp"
 #include "core/axis.hpp"
 #include "core/dispatch.hpp"
 #include "core/ids.hpp"
@@ -67,6 +68,7 @@ namespace {
 
 // ids has the shape of x but for the axis.
 void require_ids_fit(const char* op, const char* name, const Tensor& x, int axis, const Tensor& ids) {
+  require_defined(op, "ids", ids);
   require(ids.rank() == x.rank(), op, "ids is ", ids.shape(), ", ", name, " is ", x.shape(), "; the ranks must agree");
   for (int other = 0; other < x.rank(); ++other)
     require(other == axis || ids.extent(other) == x.extent(other), op, "ids is ", ids.shape(), ", ", name, " is ",
@@ -75,6 +77,7 @@ void require_ids_fit(const char* op, const char* name, const Tensor& x, int axis
 }
 
 void require_list(const char* op, const Tensor& ids) {
+  require_defined(op, "ids", ids);
   require(ids.rank() == 1, op, "ids is ", ids.shape(), "; needs [n]");
 }
 
@@ -88,10 +91,6 @@ Tensor along(int axis, const Tensor& ids, const Shape& shape) {
   for (int i = 0; i < axis; ++i) wide = wide.unsqueeze(0);
   for (int i = axis + 1; i < shape.rank(); ++i) wide = wide.unsqueeze(-1);
   return wide.broadcast_to(shape);
-}
-
-void require_float(const char* op, const char* name, const Tensor& x) {
-  require<DtypeError>(is_float(x.dtype()), op, name, " is ", x.dtype(), "; needs f32 or f64");
 }
 
 Strides strides_without(const Tensor& x, int axis) {
@@ -165,7 +164,7 @@ void add_into_chosen(const char* op, const Tensor& y, int axis, const Tensor& id
 }  // namespace
 
 Tensor gather(const Tensor& x, int axis, const Tensor& ids) {
-  axis = checked_axis("gather", "x", x.shape(), axis);
+  axis = checked_axis("gather", "x", x, axis);
   require_float("gather", "x", x);
   require_ids_fit("gather", "x", x, axis, ids);
   require_ids("gather", "id", ids, x.extent(axis));
@@ -173,7 +172,7 @@ Tensor gather(const Tensor& x, int axis, const Tensor& ids) {
 }
 
 Tensor index_select(const Tensor& x, int axis, const Tensor& ids) {
-  axis = checked_axis("index_select", "x", x.shape(), axis);
+  axis = checked_axis("index_select", "x", x, axis);
   require_float("index_select", "x", x);
   require_list("index_select", ids);
   require_ids("index_select", "id", ids, x.extent(axis));
@@ -181,7 +180,7 @@ Tensor index_select(const Tensor& x, int axis, const Tensor& ids) {
 }
 
 Tensor scatter_add(const Tensor& x, int axis, const Tensor& ids, const Tensor& source) {
-  axis = checked_axis("scatter_add", "x", x.shape(), axis);
+  axis = checked_axis("scatter_add", "x", x, axis);
   require_float("scatter_add", "x", x);
   require_ids_fit("scatter_add", "x", x, axis, ids);
   require_same_shape("scatter_add", "ids", ids, "source", source);
@@ -194,7 +193,7 @@ Tensor scatter_add(const Tensor& x, int axis, const Tensor& ids, const Tensor& s
 }
 
 Tensor gather_backward(int64_t extent, int axis, const Tensor& ids, const Tensor& dy) {
-  axis = checked_axis("gather_backward", "dy", dy.shape(), axis);
+  axis = checked_axis("gather_backward", "dy", dy, axis);
   require_float("gather_backward", "dy", dy);
   require_extent("gather_backward", extent);
   require_same_shape("gather_backward", "ids", ids, "dy", dy);
@@ -249,7 +248,8 @@ void sum_rows(int64_t count, T* y, const T* x, int64_t stride, const int64_t* pl
 }  // namespace
 
 Tensor index_select_backward(int64_t extent, int axis, const Tensor& ids, const Tensor& dy) {
-  axis = checked_axis("index_select_backward", "dy", dy.shape(), axis);
+  axis = checked_axis("index_select_backward", "dy", dy, axis);
+  require_float("index_select_backward", "dy", dy);
   require_extent("index_select_backward", extent);
   require_list("index_select_backward", ids);
   require(dy.extent(axis) == ids.size(), "index_select_backward", "dy is ", dy.shape(), ", ids is ", ids.shape(),
@@ -282,6 +282,7 @@ Tensor index_select_backward(int64_t extent, int axis, const Tensor& ids, const 
 }
 
 Tensor one_hot(const Tensor& ids, int64_t classes, Dtype dtype) {
+  require_defined("one_hot", "ids", ids);
   require(ids.rank() < max_rank, "one_hot", "ids is ", ids.shape(), "; needs a rank below ", max_rank);
   require<ValueError>(classes >= 0, "one_hot", "the number of classes is ", classes, "; needs 0 or more");
   require_ids("one_hot", "id", ids, classes);

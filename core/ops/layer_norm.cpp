@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "core/arguments.hpp"
 #include "core/dispatch.hpp"
 #include "core/moments.hpp"
 #include "core/ops/reduce.hpp"
@@ -33,12 +34,13 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, dou
 namespace {
 
 void require_vector(const char* op, const Tensor& x, const char* name, const Tensor& vector) {
+  require_same_dtype(op, "x", x, name, vector);
   require(vector.rank() == 1 && vector.extent(0) == x.extent(-1), op, name, " is ", vector.shape(), ", x is ",
           x.shape(), "; ", name, " must be [", x.extent(-1), "], the last axis of x");
-  require_same_dtype(op, "x", x, name, vector);
 }
 
 void require_arguments(const char* op, const Tensor& x, const Tensor& weight, double epsilon) {
+  require_float(op, "x", x);
   require(x.rank() >= 1, op, "x is a scalar, shape ", x.shape(), "; needs rank 1 or more");
   require_vector(op, x, "weight", weight);
   require<ValueError>(epsilon >= 0, op, "epsilon is ", epsilon, "; needs 0 or more");

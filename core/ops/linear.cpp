@@ -1,6 +1,7 @@
 // The affine map of a layer: a matrix product that starts from the bias.
 #include "core/ops/linear.hpp"
 
+#include "core/arguments.hpp"
 #include "core/error.hpp"
 #include "core/ops/matmul.hpp"
 
@@ -25,15 +26,15 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
 }  // namespace reference
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  require_float("linear", "x", x);
+  require_same_dtype("linear", "x", x, "weight", weight);
+  require_same_dtype("linear", "x", x, "bias", bias);
   require(x.rank() >= 1, "linear", "x is a scalar; needs [..., inputs]");
   require(weight.rank() == 2, "linear", "weight is ", weight.shape(), "; needs [inputs, outputs]");
   require(x.extent(-1) == weight.extent(0), "linear", "x is ", x.shape(), ", weight is ", weight.shape(),
           "; the last axis of x must be axis 0 of weight, is ", x.extent(-1), " and ", weight.extent(0));
   require(bias.rank() == 1 && bias.extent(0) == weight.extent(1), "linear", "bias is ", bias.shape(), ", weight is ",
           weight.shape(), "; bias must be [", weight.extent(1), "], axis 1 of weight");
-  require<DtypeError>(is_float(x.dtype()), "linear", "x is ", x.dtype(), "; needs f32 or f64");
-  require_same_dtype("linear", "x", x, "weight", weight);
-  require_same_dtype("linear", "x", x, "bias", bias);
   if (x.rank() == 1) return matmul_onto_row(x.unsqueeze(0), weight, bias).squeeze(0);
   return matmul_onto_row(x, weight, bias);
 }

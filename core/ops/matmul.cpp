@@ -2,6 +2,7 @@
 // alone, so the bits do not depend on the number of threads.
 #include "core/ops/matmul.hpp"
 
+#include "core/arguments.hpp"
 #include "core/blas.hpp"
 #include "core/dispatch.hpp"
 #include "core/parallel.hpp"
@@ -16,10 +17,10 @@ Shape leading_axes(const Tensor& x) {
 
 // The extents of the result; all checks of the op.
 Shape result_shape(const Tensor& a, const Tensor& b) {
+  require_float("matmul", "a", a);
+  require_same_dtype("matmul", "a", a, "b", b);
   require<ShapeError>(a.rank() >= 2 && b.rank() >= 2, "matmul", "needs matrices: a is ", a.shape(), ", b is ",
                       b.shape(), "; the rank must be at least 2");
-  require_same_dtype("matmul", "a", a, "b", b);
-  require<DtypeError>(is_float(a.dtype()), "matmul", "needs f32 or f64, got ", a.dtype());
   require(a.extent(-1) == b.extent(-2), "matmul", "inner extents differ: a is ", a.shape(), ", b is ", b.shape(),
           "; need a[-1] == b[-2] but ", a.extent(-1), " != ", b.extent(-2));
   const Shape batch_a = leading_axes(a), batch_b = leading_axes(b);

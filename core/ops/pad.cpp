@@ -25,7 +25,7 @@ bool can_hold(double value) {
 }  // namespace
 
 Tensor pad(const Tensor& x, int axis, int64_t before, int64_t after, double value) {
-  axis = checked_axis("pad", "x", x.shape(), axis);
+  axis = checked_axis("pad", "x", x, axis);
   require<ValueError>(before >= 0 && after >= 0, "pad", "axis ", axis, " of x, which is ", x.shape(), ", gets ", before,
                       " elements before and ", after, " after; needs 0 or more");
   with_number("pad", x.dtype(), [&]<class T>() {

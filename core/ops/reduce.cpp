@@ -75,7 +75,7 @@ namespace {
 using namespace reduction;
 
 Axes nonempty_axes(const char* op, const char* what, const Tensor& x, const std::vector<int>& axes) {
-  const Axes which(op, x.shape(), axes);
+  const Axes which(op, x, axes);
   require(which.inner.size() > 0, op, what, " of nothing: x is ", x.shape(), "; needs an element along the axes");
   return which;
 }
@@ -89,7 +89,7 @@ void require_kept(const char* op, const Tensor& x, const Axes& axes, const char*
 
 }  // namespace
 
-Tensor sum(const Tensor& x, const std::vector<int>& axes) { return reduce<Sum>("sum", x, {"sum", x.shape(), axes}); }
+Tensor sum(const Tensor& x, const std::vector<int>& axes) { return reduce<Sum>("sum", x, {"sum", x, axes}); }
 
 Tensor mean(const Tensor& x, const std::vector<int>& axes) {
   const Axes which = nonempty_axes("mean", "the mean", x, axes);
@@ -179,7 +179,7 @@ Tensor sum_to(const Tensor& x, const Shape& shape) {
   std::vector<int> stretched;
   for (int axis = 0; axis < x.rank(); ++axis)
     if (axis < added || (shape[axis - added] == 1 && x.extent(axis) != 1)) stretched.push_back(axis);
-  return reduce<Sum>("sum_to", x, {"sum_to", x.shape(), stretched}).reshape(shape);
+  return reduce<Sum>("sum_to", x, {"sum_to", x, stretched}).reshape(shape);
 }
 
 }  // namespace phasor

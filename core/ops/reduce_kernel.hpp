@@ -14,6 +14,7 @@
 
 #include <vector>
 
+#include "core/arguments.hpp"
 #include "core/axis.hpp"
 #include "core/dispatch.hpp"
 #include "core/loops.hpp"
@@ -29,10 +30,12 @@ struct Axes {
   std::array<bool, max_rank> reduced{};
   Shape kept, inner;  // x's shape with the reduced axes, and with the others, as extent 1
 
-  Axes(At op, const Shape& shape, const std::vector<int>& axes) : kept(shape), inner(shape) {
+  Axes(At op, const Tensor& x, const std::vector<int>& axes) : kept(x.shape()), inner(x.shape()) {
+    require_float(op, "x", x);
+    const Shape& shape = x.shape();
     if (axes.empty()) reduced.fill(true);
     for (const int given : axes) {
-      const int axis = checked_axis(op, "x", shape, given);
+      const int axis = checked_axis(op, "x", x, given);
       require(!reduced[axis], op, "axis ", given, " of x, which is ", shape, ", is named twice; needs each axis once");
       reduced[axis] = true;
     }

@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "core/arguments.hpp"
 #include "core/dispatch.hpp"
 #include "core/ops/reduce.hpp"
 #include "core/rows.hpp"
@@ -31,10 +32,11 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon) {
 namespace {
 
 void require_arguments(const char* op, const Tensor& x, const Tensor& weight, double epsilon) {
+  require_float(op, "x", x);
+  require_same_dtype(op, "x", x, "weight", weight);
   require(x.rank() >= 1, op, "x is a scalar; needs rank 1 or more");
   require(weight.rank() == 1 && weight.extent(0) == x.extent(-1), op, "weight is ", weight.shape(), ", x is ",
           x.shape(), "; weight must be [", x.extent(-1), "], the last axis of x");
-  require_same_dtype(op, "x", x, "weight", weight);
   require<ValueError>(epsilon >= 0, op, "epsilon is ", epsilon, "; needs 0 or more");
 }
 

@@ -2,6 +2,7 @@
 // -s.
 #include "core/ops/rotary.hpp"
 
+#include "core/arguments.hpp"
 #include "core/dispatch.hpp"
 #include "core/loops.hpp"
 #include "core/simd.hpp"
@@ -15,10 +16,10 @@ struct Tables {
 };
 
 Tables checked_tables(const Tensor& x, const Tensor& cos, const Tensor& sin) {
-  require(x.rank() == 4, "rotary", "x is ", x.shape(), "; needs [batch, heads, length, head_dim]");
-  require<DtypeError>(is_float(x.dtype()), "rotary", "x: needs f32 or f64, got ", x.dtype());
+  require_float("rotary", "x", x);
   require_same_dtype("rotary", "cos", cos, "x", x);
   require_same_dtype("rotary", "sin", sin, "x", x);
+  require(x.rank() == 4, "rotary", "x is ", x.shape(), "; needs [batch, heads, length, head_dim]");
   require(x.extent(-1) % 2 == 0, "rotary", "x is ", x.shape(), ": head_dim ", x.extent(-1),
           " (axis 3) is odd; components are pairs of channels");
   require(cos.shape() == sin.shape(), "rotary", "sin is ", sin.shape(), "; expected ", cos.shape(), " like cos");

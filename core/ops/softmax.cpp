@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "core/arguments.hpp"
 #include "core/axis.hpp"
 #include "core/dispatch.hpp"
 #include "core/rows.hpp"
@@ -149,7 +150,8 @@ PerLine<T> largest_of(const Bundle<T, 1>& b) {
 }
 
 int require_lines(const char* op, const char* name, const Tensor& x, int axis) {
-  const int counted = checked_axis(op, name, x.shape(), axis);
+  require_float(op, name, x);
+  const int counted = checked_axis(op, name, x, axis);
   require(x.extent(counted) >= 1, op, "an empty line has no distribution: axis ", axis, " of ", name, ", which is ",
           x.shape(), ", is empty; needs an extent of 1 or more");
   return counted;

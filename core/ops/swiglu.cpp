@@ -1,6 +1,7 @@
 // The gated product silu(gate) * up in one pass, and both gradients in one pass.
 #include "core/ops/swiglu.hpp"
 
+#include "core/arguments.hpp"
 #include "core/dispatch.hpp"
 #include "core/elementwise.hpp"
 #include "core/scalar_math.hpp"
@@ -21,6 +22,7 @@ Tensor swiglu(const Tensor& gate, const Tensor& up) {
 }  // namespace reference
 
 Tensor swiglu(const Tensor& gate, const Tensor& up) {
+  require_float("swiglu", "gate", gate);
   require_same_shape("swiglu", "gate", gate, "up", up);
   require_same_dtype("swiglu", "gate", gate, "up", up);
   return with_float("swiglu", gate.dtype(), [&]<class T>() {
@@ -34,6 +36,7 @@ Tensor swiglu(const Tensor& gate, const Tensor& up) {
 }
 
 SwigluGradients swiglu_backward(const Tensor& gate, const Tensor& up, const Tensor& dy) {
+  require_float("swiglu_backward", "gate", gate);
   require_same_shape("swiglu_backward", "gate", gate, "up", up);
   require_same_shape("swiglu_backward", "gate", gate, "dy", dy);
   require_same_dtype("swiglu_backward", "gate", gate, "up", up);

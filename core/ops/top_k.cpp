@@ -5,6 +5,7 @@
 #include <cmath>
 #include <vector>
 
+#include "core/arguments.hpp"
 #include "core/axis.hpp"
 #include "core/dispatch.hpp"
 #include "core/rows.hpp"
@@ -139,6 +140,7 @@ void first_largest_of_columns(int64_t lines, int64_t length, const T* x, int64_t
 }  // namespace
 
 TopK top_k(const Tensor& x, int64_t k) {
+  require_float("top_k", "x", x);
   require(x.rank() >= 1, "top_k", "x is a scalar, shape ", x.shape(), "; needs rank 1 or more");
   require(k >= 1 && k <= x.extent(-1), "top_k", "k is ", k, ", x is ", x.shape(), "; k must be 1 .. ", x.extent(-1),
           ", the last axis of x");
@@ -165,7 +167,8 @@ TopK top_k(const Tensor& x, int64_t k) {
 }
 
 Tensor argmax(const Tensor& x, int axis) {
-  const int counted = checked_axis("argmax", "x", x.shape(), axis);
+  require_float("argmax", "x", x);
+  const int counted = checked_axis("argmax", "x", x, axis);
   const int64_t length = x.extent(counted);
   require(length >= 1, "argmax", "an empty line has no largest element: axis ", axis, " of x, which is ", x.shape(),
           ", is empty; needs an extent of 1 or more");

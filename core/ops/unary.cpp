@@ -1,6 +1,7 @@
 // Element-wise functions of one tensor: one loop for all of them, over the formulas of core/scalar_math.hpp.
 #include "core/ops/unary.hpp"
 
+#include "core/arguments.hpp"
 #include "core/dispatch.hpp"
 #include "core/elementwise.hpp"
 #include "core/scalar_math.hpp"
@@ -10,6 +11,7 @@ namespace {
 
 template <class F>
 Tensor apply(const char* op, const Tensor& x, F f = {}) {
+  require_float(op, "x", x);
   return with_float(op, x.dtype(), [&]<class T>() {
     const Tensor y = Tensor::empty_like(x);
     for_each_run<T, 1, 1>(grain_for(8), {y}, {x}, [&](int64_t n, const auto& to, const auto& from) {
@@ -34,6 +36,7 @@ Tensor apply_backward(const char* op, const Tensor& x, const Tensor& y, const Te
     require_same_shape(op, "y", y, "dy", dy);
     require_same_dtype(op, "y", y, "dy", dy);
   }
+  require_float(op, "dy", dy);
   return with_float(op, dy.dtype(), [&]<class T>() {
     const Tensor dx = Tensor::empty_like(read);
     for_each_run<T, 1, 2>(grain_for(8), {dx}, {read, dy}, [&](int64_t n, const auto& to, const auto& from) {

@@ -3,6 +3,7 @@
 
 #include <bit>
 
+#include "core/arguments.hpp"
 #include "core/dispatch.hpp"
 #include "core/loops.hpp"
 
@@ -11,6 +12,7 @@ namespace {
 
 // The shape to which all three broadcast; all checks of the op.
 Shape common_shape(const Tensor& condition, const Tensor& a, const Tensor& b) {
+  require_defined("where", "condition", condition);
   require<DtypeError>(condition.dtype() == Dtype::boolean, "where", "condition is ", condition.dtype(),
                       "; needs boolean, as greater() and the like give it");
   require_same_dtype("where", "a", a, "b", b);
