@@ -18,8 +18,8 @@ namespace phasor {
 struct GradcheckOptions {
   uint64_t seed = 1;   // of the cotangents and directions
   int cotangents = 2;  // how many random cotangents are tried
-  int64_t elementwise_up_to =
-      512;             // inputs of at most this many elements: every element is moved; larger ones: random directions
+  // Of inputs of at most this many elements every element is moved; larger ones: random directions.
+  int64_t elementwise_up_to = 512;
   int directions = 8;  // per cotangent, for larger inputs
 };
 

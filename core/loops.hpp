@@ -1,8 +1,8 @@
 // StridedLoop: the one way to walk several tensors of one shape with different strides.
 //
 //   StridedLoop<2> loop(y.shape(), {y.strides(), x.strides()});
-//   loop.run(grain, [&](const std::array<int64_t, 2>& at, int64_t count) { ... });   // at: offsets, loop.step(i):
-//   strides
+//   loop.run(grain, [&](const std::array<int64_t, 2>& at, int64_t count) { ... });
+//   // at: where the run begins in each tensor; loop.step(i): how far apart its elements are in tensor i
 //
 // Axes are ordered by the first operand's strides and merged where every operand allows it, so that the innermost row
 // is as long as it can be. A stride of 0 is a broadcast.
