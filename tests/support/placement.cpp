@@ -11,7 +11,7 @@ Tensor poison(const Shape& shape, Dtype dtype) {
   if (is_float(dtype)) return Tensor::full(shape, std::numeric_limits<double>::quiet_NaN(), dtype);
   if (dtype != Dtype::boolean) return Tensor::full(shape, -123456789.0, dtype);
   const Tensor block = Tensor::empty(shape, dtype);
-  std::memset(static_cast<void*>(block.data<bool>()), 0xff, static_cast<size_t>(block.size()));
+  if (block.size() > 0) std::memset(static_cast<void*>(block.data<bool>()), 0xff, static_cast<size_t>(block.size()));
   return block;
 }
 
