@@ -3,27 +3,17 @@
 
 #include <doctest/doctest.h>
 
-#include "nn/model.hpp"
 #include "tests/support/comparison.hpp"
 #include "tests/support/op_case.hpp"
+#include "tests/support/small_model.hpp"
 
 using namespace phasor;
 
 namespace {
 
-constexpr int64_t vocabulary = 19, length = 23;
+constexpr int64_t vocabulary = small_vocabulary, length = 23;
 
-ModelShape shape_of(const std::string& encoding) {
-  return {.vocabulary = vocabulary,
-          .width = 32,
-          .layers = 2,
-          .heads = 4,
-          .kv_heads = 2,
-          .hidden = 24,
-          .train_length = length,
-          .encoding = encoding,
-          .dtype = Dtype::f64};
-}
+ModelShape shape_of(const std::string& encoding) { return small_model(encoding, length); }
 
 // The logits of reading ids in pieces of the given sizes, one after the other.
 Tensor in_pieces(const Transformer& model, const Tensor& ids, const std::vector<int64_t>& sizes,

@@ -7,27 +7,17 @@
 #include <string>
 
 #include "core/ops/binary.hpp"
-#include "nn/model.hpp"
 #include "tests/support/comparison.hpp"
 #include "tests/support/op_case.hpp"
+#include "tests/support/small_model.hpp"
 
 using namespace phasor;
 
 namespace {
 
-constexpr int64_t batch = 2, length = 11, vocabulary = 19;
+constexpr int64_t batch = 2, length = 11, vocabulary = small_vocabulary;
 
-ModelShape shape_of(const std::string& encoding) {
-  return {.vocabulary = vocabulary,
-          .width = 32,
-          .layers = 2,
-          .heads = 4,
-          .kv_heads = 2,
-          .hidden = 24,
-          .train_length = 16,
-          .encoding = encoding,
-          .dtype = Dtype::f64};
-}
+ModelShape shape_of(const std::string& encoding) { return small_model(encoding, 16); }
 
 Tensor some_ids() {
   Random random{.seed = 4};

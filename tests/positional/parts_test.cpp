@@ -5,32 +5,21 @@
 #include <cmath>
 
 #include "autograd/gradcheck.hpp"
-#include "nn/model.hpp"
 #include "nn/optimizer.hpp"
 #include "tests/support/comparison.hpp"
 #include "tests/support/op_case.hpp"
+#include "tests/support/small_model.hpp"
 
 using namespace phasor;
 
 namespace {
 
-constexpr int64_t vocabulary = 19, length = 21;
-
-ModelShape tiny() {
-  return {.vocabulary = vocabulary,
-          .width = 32,
-          .layers = 2,
-          .heads = 4,
-          .kv_heads = 2,
-          .hidden = 24,
-          .train_length = 12,
-          .dtype = Dtype::f64};
-}
+constexpr int64_t vocabulary = small_vocabulary, length = 21;
 
 using Make = std::function<PositionalEncoding(const AttentionShape&, ParameterList&)>;
 
 Transformer model_with(const Make& make) {
-  return Transformer(tiny(), 1, {.summary = "", .paper = "", .claims = {}, .make = make});
+  return Transformer(small_model("", 12), 1, {.summary = "", .paper = "", .claims = {}, .make = make});
 }
 
 Tensor ids_of(int64_t batch) {
@@ -148,8 +137,7 @@ const std::vector<std::pair<const char*, Make>> makes = {{"learned_frequencies",
 TEST_CASE("parts: each changes the model, hides later tokens, and reads on with a cache") {
   const Tensor ids = ids_of(2);
   const NoGradient scope;
-  ModelShape shape = tiny();
-  shape.encoding = "nope";
+  ModelShape shape = small_model("nope", 12);
   const Tensor without = Transformer(shape, 1).logits(ids).value();
   for (const auto& [name, make] : makes) {
     CAPTURE(name);
@@ -219,8 +207,7 @@ TEST_CASE("parts: a bias of distances is the bias of positions, packed and with 
 TEST_CASE("parts: two score sets differ from one beyond the window only") {
   const NoGradient scope;
   const Tensor ids = ids_of(1);
-  ModelShape shape = tiny();
-  shape.encoding = "rope";
+  ModelShape shape = small_model("rope", 12);
   shape.layers = 1;
   const Tensor rope = Transformer(shape, 1).logits(ids).value();
   const Transformer model(shape, 1, {.summary = "", .paper = "", .claims = {}, .make = windowed});
