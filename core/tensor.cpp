@@ -6,6 +6,7 @@
 
 #include "core/allocator.hpp"
 #include "core/arguments.hpp"
+#include "core/axis.hpp"
 #include "core/dispatch.hpp"
 #include "core/loops.hpp"
 
@@ -86,8 +87,8 @@ bool Tensor::is_contiguous() const {
 }
 
 Tensor Tensor::transpose(int axis_a, int axis_b) const {
-  axis_a = normalized_axis("transpose", axis_a, rank());
-  axis_b = normalized_axis("transpose", axis_b, rank());
+  axis_a = checked_axis("transpose", "x", *this, axis_a);
+  axis_b = checked_axis("transpose", "x", *this, axis_b);
   Strides strides = strides_;
   std::swap(strides[axis_a], strides[axis_b]);
   return view_as(shape_.with(axis_a, shape_[axis_b]).with(axis_b, shape_[axis_a]), strides, offset_);
@@ -101,7 +102,7 @@ Tensor Tensor::permute(std::initializer_list<int> axes) const {
   unsigned seen = 0;
   int place = 0;
   for (int axis : axes) {
-    axis = normalized_axis("permute", axis, rank());
+    axis = checked_axis("permute", "x", *this, axis);
     require(!(seen >> axis & 1), "permute", "axis ", axis, " is named twice");
     seen |= 1u << axis;
     extents[place] = shape_[axis];
@@ -111,14 +112,14 @@ Tensor Tensor::permute(std::initializer_list<int> axes) const {
 }
 
 Tensor Tensor::slice(int axis, int64_t start, int64_t stop) const {
-  axis = normalized_axis("slice", axis, rank());
+  axis = checked_axis("slice", "x", *this, axis);
   require(0 <= start && start <= stop && stop <= shape_[axis], "slice", "[", start, ", ", stop, ") is outside axis ",
           axis, " of ", shape_);
   return view_as(shape_.with(axis, stop - start), strides_, offset_ + start * strides_[axis]);
 }
 
 Tensor Tensor::select(int axis, int64_t index) const {
-  axis = normalized_axis("select", axis, rank());
+  axis = checked_axis("select", "x", *this, axis);
   require(0 <= index && index < shape_[axis], "select", "index ", index, " is outside axis ", axis, " of ", shape_);
   return slice(axis, index, index + 1).squeeze(axis);
 }
@@ -133,7 +134,7 @@ Tensor Tensor::unsqueeze(int axis) const {
 }
 
 Tensor Tensor::squeeze(int axis) const {
-  axis = normalized_axis("squeeze", axis, rank());
+  axis = checked_axis("squeeze", "x", *this, axis);
   require(shape_[axis] == 1, "squeeze", "axis ", axis, " of ", shape_, " is not 1");
   Strides strides{};
   std::copy(strides_.begin(), strides_.begin() + axis, strides.begin());
