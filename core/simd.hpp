@@ -48,6 +48,40 @@ void store_first(int64_t n, Vec<T> v, T* p) {
   hn::BlendedStore(v, hn::FirstN(Tag<T>(), static_cast<size_t>(n)), Tag<T>(), p);
 }
 
+// Blocks of 128 bits: a vector is lanes / block_lanes of them.
+template <class T>
+constexpr int64_t block_lanes = 16 / sizeof(T);
+
+// The vector whose block b is at p + b step.
+template <class T>
+Vec<T> load_blocks(const T* p, int64_t step) {
+  const hn::FixedTag<T, block_lanes<T>> block;
+  const hn::FixedTag<T, 2 * block_lanes<T>> pair;
+  const auto two = [&](const T* q) { return hn::Combine(pair, hn::LoadU(block, q + step), hn::LoadU(block, q)); };
+  if constexpr (hn::MaxLanes(Tag<T>()) == 2 * block_lanes<T>)
+    return two(p);
+  else
+    return hn::Combine(Tag<T>(), two(p + 2 * step), two(p));
+}
+
+// Transposes, in every block, the square whose rows are the block's lanes in v[0], v[1], ...
+template <class T>
+void transpose_blocks(Vec<T> (&v)[block_lanes<T>]) {
+  const Tag<T> d;
+  if constexpr (block_lanes<T> == 4) {
+    const Vec<T> low02 = hn::InterleaveLower(d, v[0], v[2]), low13 = hn::InterleaveLower(d, v[1], v[3]);
+    const Vec<T> high02 = hn::InterleaveUpper(d, v[0], v[2]), high13 = hn::InterleaveUpper(d, v[1], v[3]);
+    v[0] = hn::InterleaveLower(d, low02, low13);
+    v[1] = hn::InterleaveUpper(d, low02, low13);
+    v[2] = hn::InterleaveLower(d, high02, high13);
+    v[3] = hn::InterleaveUpper(d, high02, high13);
+  } else {
+    const Vec<T> low = hn::InterleaveLower(d, v[0], v[1]);
+    v[1] = hn::InterleaveUpper(d, v[0], v[1]);
+    v[0] = low;
+  }
+}
+
 template <class V>
 V max(V a, V b) {
   return hn::Max(a, b);

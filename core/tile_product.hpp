@@ -4,7 +4,6 @@
 #pragma once
 
 #include <algorithm>
-#include <limits>
 
 #include "core/simd.hpp"
 
@@ -15,14 +14,20 @@ template <class T>
 struct Strided {
   const T* data;
   int64_t row_step, column_step;
+  Strided from(int64_t i, int64_t p) const { return {data + i * row_step + p * column_step, row_step, column_step}; }
 };
 
 enum class Onto { zero, sum };  // c = a b, or c += a b
 
 namespace tile_product_detail {
 
+// Vectors of a row of the widest block.
+template <class T>
+constexpr int widest = sizeof(T) * simd::hn::MaxLanes(simd::Tag<T>()) == 64 ? 4 : 2;
+
 // `rows` x `vectors` sums stay in registers: 24 of 32 with AVX-512, 12 of 16 with AVX2, enough to hide the latency of
-// the multiply-add. A block of one vector may be narrower: it reads and writes `last` lanes.
+// the multiply-add. A block of one vector may be narrower: it reads and writes `last` lanes. The loops over the sums
+// are unrolled by order: left to itself the compiler sometimes keeps the sums in memory, at a third of the speed.
 template <int rows, int vectors, class T>
 void block(int64_t k, Strided<T> a, const T* b, int64_t ldb, T* c, int64_t ldc, int64_t last, Onto onto) {
   constexpr int64_t lanes = simd::hn::MaxLanes(simd::Tag<T>());
@@ -30,19 +35,32 @@ void block(int64_t k, Strided<T> a, const T* b, int64_t ldb, T* c, int64_t ldc, 
     if constexpr (vectors == 1) return simd::load_first<T>(last, row);
     return simd::load<T>(row + v * lanes);
   };
-  simd::Vec<T> sum[rows][vectors];
+// What is written at the end is fetched while the sums are made.
+#pragma GCC unroll 12
   for (int i = 0; i < rows; ++i)
-    for (int v = 0; v < vectors; ++v) sum[i][v] = onto == Onto::sum ? load(c + i * ldc, v) : simd::set<T>(0);
+#pragma GCC unroll 12
+    for (int v = 0; v < vectors; ++v) __builtin_prefetch(c + i * ldc + v * lanes, 1);
+  simd::Vec<T> sum[rows][vectors];
+#pragma GCC unroll 12
+  for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 12
+    for (int v = 0; v < vectors; ++v) sum[i][v] = simd::set<T>(0);
   for (int64_t p = 0; p < k; ++p) {
     simd::Vec<T> right[vectors];
+#pragma GCC unroll 12
     for (int v = 0; v < vectors; ++v) right[v] = load(b + p * ldb, v);
+#pragma GCC unroll 12
     for (int i = 0; i < rows; ++i) {
       const simd::Vec<T> left = simd::set<T>(a.data[i * a.row_step + p * a.column_step]);
+#pragma GCC unroll 12
       for (int v = 0; v < vectors; ++v) sum[i][v] = simd::multiply_add(left, right[v], sum[i][v]);
     }
   }
+#pragma GCC unroll 12
   for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 12
     for (int v = 0; v < vectors; ++v) {
+      if (onto == Onto::sum) sum[i][v] = load(c + i * ldc, v) + sum[i][v];
       T* const to = c + i * ldc + v * lanes;
       if constexpr (vectors == 1)
         simd::store_first<T>(last, sum[i][v], to);
@@ -59,6 +77,9 @@ void columns(int64_t m, int64_t k, Strided<T> a, const T* b, int64_t ldb, T* c, 
       block<rows, vectors, T>(k, {a.data + i * a.row_step, a.row_step, a.column_step}, b, ldb, c + i * ldc, ldc, last,
                               onto);
   };
+  // A narrow block is taller, so that its sums are as many.
+  if constexpr (vectors <= widest<T> / 2) run.template operator()<12>();
+  if constexpr (vectors == 3) run.template operator()<8>();
   run.template operator()<6>();
   run.template operator()<4>();
   run.template operator()<2>();
@@ -72,7 +93,7 @@ template <class T>
 void tile_product(int64_t m, int64_t n, int64_t k, Strided<T> a, const T* b, int64_t ldb, T* c, int64_t ldc,
                   Onto onto) {
   constexpr int64_t lanes = simd::hn::MaxLanes(simd::Tag<T>());
-  constexpr int wide = sizeof(T) * lanes == 64 ? 4 : 2;
+  constexpr int wide = tile_product_detail::widest<T>;
   int64_t j = 0;
   const auto run = [&]<int vectors>() {
     for (; j + vectors * lanes <= n; j += vectors * lanes)
@@ -89,25 +110,20 @@ void tile_product(int64_t m, int64_t n, int64_t k, Strided<T> a, const T* b, int
 // number of lanes.
 template <class T>
 void transpose_tile(int64_t rows, int64_t wide, int64_t dim, T factor, const T* x, int64_t ld, T* to, int64_t ld_to) {
-  using Index = simd::hn::Vec<simd::hn::RebindToSigned<simd::Tag<T>>>;
-  const simd::hn::RebindToSigned<simd::Tag<T>> index_tag;
-  const Index rows_apart =
-      simd::hn::Mul(simd::hn::Iota(index_tag, 0), simd::hn::Set(index_tag, static_cast<simd::hn::TFromV<Index>>(ld)));
   const int64_t lanes = simd::lanes<T>;
-  // The indices of a gather are as wide as T: those of f32 cannot count rows more than 2^31 / lanes elements apart.
-  const bool gathers = ld <= std::numeric_limits<simd::hn::TFromV<Index>>::max() / lanes;
-  for (int64_t r = 0; r < wide; r += lanes)
-    for (int64_t i = 0; i < dim; ++i) {
-      simd::Vec<T> column = simd::set<T>(0);
-      if (gathers && r + lanes <= rows) {
-        column = simd::hn::GatherIndex(simd::Tag<T>(), x + r * ld + i, rows_apart);
-      } else if (r < rows) {
-        alignas(64) T some[simd::hn::MaxLanes(simd::Tag<T>())] = {};
-        for (int64_t row = r; row < std::min(r + lanes, rows); ++row) some[row - r] = x[row * ld + i];
-        column = simd::load<T>(some);
-      }
-      simd::store<T>(column * simd::set<T>(factor), to + i * ld_to + r);
+  constexpr int64_t side = simd::block_lanes<T>;
+  const simd::Vec<T> by = simd::set<T>(factor);
+  for (int64_t r = 0; r < wide; r += lanes) {
+    int64_t i = 0;
+    for (; r + lanes <= rows && i + side <= dim; i += side) {
+      simd::Vec<T> square[side];  // block b of vector s: row b side + s
+      for (int64_t s = 0; s < side; ++s) square[s] = simd::load_blocks<T>(x + (r + s) * ld + i, side * ld);
+      simd::transpose_blocks<T>(square);
+      for (int64_t s = 0; s < side; ++s) simd::store<T>(square[s] * by, to + (i + s) * ld_to + r);
     }
+    for (; i < dim; ++i)
+      for (int64_t row = r; row < r + lanes; ++row) to[i * ld_to + row] = row < rows ? x[row * ld + i] * factor : T(0);
+  }
 }
 
 }  // namespace phasor

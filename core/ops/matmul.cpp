@@ -1,12 +1,14 @@
-// Matrix products: fixed tiles, each one single-threaded gemm, spread over threads. The tiles follow from the extents
-// alone, so the bits do not depend on the number of threads.
+// Matrix products: fixed tiles spread over threads. The tiles follow from the extents alone, so the bits do not depend
+// on the number of threads.
 #include "core/ops/matmul.hpp"
+
+#include <cmath>
 
 #include "core/arguments.hpp"
 #include "core/blas.hpp"
 #include "core/dispatch.hpp"
+#include "core/panel_product.hpp"
 #include "core/parallel.hpp"
-#include "core/simd.hpp"
 
 namespace phasor {
 namespace {
@@ -58,23 +60,22 @@ Tensor reference::matmul(const Tensor& a, const Tensor& b) {
 
 namespace {
 
-// The last two axes of a tensor as gemm reads them.
-struct Layout {
-  Trans trans = Trans::no;
-  int64_t ld = 0;  // 0: neither axis is dense, gemm cannot read it
-};
-
-Layout layout_of(const Tensor& x) {
-  const int64_t rows = x.extent(-2), columns = x.extent(-1), row_step = x.stride(-2), column_step = x.stride(-1);
-  const auto reads = [](int64_t outer, int64_t outer_step, int64_t inner, int64_t inner_step) {
-    return (inner_step == 1 || inner <= 1) && (outer_step >= inner || outer <= 1);
-  };
-  if (reads(rows, row_step, columns, column_step)) return {Trans::no, std::max({row_step, columns, int64_t{1}})};
-  if (reads(columns, column_step, rows, row_step)) return {Trans::yes, std::max({column_step, rows, int64_t{1}})};
-  return {};
+// Whether a step of 1 goes along the last axis (or, transposed, the one before) and the other axis steps over it.
+bool is_dense(int64_t outer, int64_t outer_step, int64_t inner, int64_t inner_step) {
+  return (inner_step == 1 || inner <= 1) && (outer_step >= inner || outer <= 1);
 }
 
-Tensor readable(const Tensor& x) { return layout_of(x).ld > 0 ? x : x.clone(); }
+bool is_row_major(const Tensor& x) { return is_dense(x.extent(-2), x.stride(-2), x.extent(-1), x.stride(-1)); }
+bool is_column_major(const Tensor& x) { return is_dense(x.extent(-1), x.stride(-1), x.extent(-2), x.stride(-2)); }
+
+// The last two axes. The step of an axis of one element says nothing and is set to what gemm can read.
+template <class T>
+Strided<T> strided(const Tensor& x) {
+  if (is_row_major(x)) return {x.data<T>(), std::max({x.stride(-2), x.extent(-1), int64_t{1}}), 1};
+  return {x.data<T>(), 1, std::max({x.stride(-1), x.extent(-2), int64_t{1}})};
+}
+
+Tensor readable(const Tensor& x) { return is_row_major(x) || is_column_major(x) ? x : x.clone(); }
 
 // Whether all axes but the last step through memory like one axis.
 bool folds_into_rows(const Tensor& x) {
@@ -87,49 +88,104 @@ bool folds_into_rows(const Tensor& x) {
   return true;
 }
 
-// Extents of a tile of one product [m, k] x [k, n].
-struct Tile {
-  int64_t m, n, k;
-};
-
 int64_t pieces(int64_t extent, int64_t tile) { return (extent + tile - 1) / tile; }
 
-// About eight equal pieces: enough for the threads of a small machine, large enough that gemm packs each operand
-// seldom.
-int64_t piece_of(int64_t extent) { return std::clamp<int64_t>(pieces(pieces(extent, 8), 16) * 16, 64, 512); }
+// How one product [m, k] x [k, n] is cut into tiles.
+struct Tiling {
+  int64_t rows, columns, inner;  // of a tile; columns are whole panels
+  bool shared_panels;            // all of b is packed once, for all tiles; else each tile packs what it reads
+};
 
-Tile tile_for(int64_t m, int64_t n, int64_t k) {
-  if (m * n * k <= 1 << 19) return {m, n, k};
-  // Weight gradients sum over many tokens into a small result: cutting m or n would leave slivers, so the sum is cut,
-  // and the partial results are added in order.
-  if (k >= 2 * std::max(m, n) && k >= 512) return {m, n, std::clamp<int64_t>(pieces(pieces(k, 8), 16) * 16, 128, 1024)};
-  if (m >= n) return {piece_of(m), n, k};
-  return {m, piece_of(n), k};
+// Enough tiles for the threads of a small machine, each worth a task.
+template <class T>
+Tiling tiling_for(int64_t m, int64_t n, int64_t k) {
+  constexpr int64_t tile_work = 1 << 20, row_step = 12, column_step = panel_width<T>;
+  const auto piece = [](int64_t extent, int64_t count, int64_t step) {
+    return pieces(pieces(extent, count), step) * step;
+  };
+  // Many rows, as activations have: about 128 of them stay in the cache while all panels pass.
+  if (m >= 12 * 128) return {piece(m, pieces(m, 128), row_step), n, k, true};
+  int64_t tiles = std::clamp<int64_t>(m * n * k / tile_work, 1, 16), parts = 1;
+  if (k >= 2048 && k >= 2 * std::max(m, n)) {
+    // Weight gradients sum over many tokens into a small result. Their operands are read least often if the sum is cut,
+    // and the result only until a tile of it fits into the cache. The partial results are added in order.
+    parts = std::min<int64_t>({k / 1024, tiles, 4});
+    tiles = std::min(pieces(tiles, parts), std::max<int64_t>(2, m * n >> 17));
+  }
+  // Nearly square tiles read least.
+  const double side = std::sqrt(static_cast<double>(m * n / tiles));
+  const int64_t most = std::min(tiles, pieces(n, column_step));
+  const int64_t across = std::clamp<int64_t>(std::llround(static_cast<double>(n) / side), 1, most);
+  return {piece(m, pieces(tiles, across), row_step), piece(n, across, column_step), piece(k, parts, 1), false};
+}
+
+// Rows of a block of the inner axis: a panel stays in the second-level cache, with the rows of a transposed a.
+int64_t inner_block(int64_t k, bool transposed_a) { return pieces(k, pieces(k, transposed_a ? 128 : 384)); }
+
+template <class T>
+struct Product {
+  int64_t m, n, k;
+  Strided<T> a, b;
+};
+
+// All panels of b, [panels, k, panel_width].
+template <class T>
+Tensor packed(const Product<T>& x) {
+  const int64_t panels = pieces(x.n, panel_width<T>), rows = std::min<int64_t>(x.k, 128), blocks = pieces(x.k, rows);
+  const Tensor all = Tensor::empty({panels, x.k, panel_width<T>}, dtype_of<T>);
+  parallel_for(panels * blocks, 1, [&](int64_t task, int64_t) {
+    const int64_t panel = task / blocks, p = task % blocks * rows, j = panel * panel_width<T>;
+    pack_panels<T>(x.b.from(p, j), std::min(rows, x.k - p), std::min(panel_width<T>, x.n - j),
+                   all.data<T>() + (panel * x.k + p) * panel_width<T>, 0);
+  });
+  return all;
+}
+
+// A tile of c, or of a partial result.
+struct Tile {
+  int64_t row, rows, column, columns, start, inner;
+};
+
+template <class T>
+void multiply_tile(const Product<T>& x, const T* shared_panels, const Tile& tile, bool starts_from_row, T* c) {
+  // The rows of a transposed a lie far apart, often by a power of two: only few of them share the first-level cache.
+  const bool transposed_a = x.a.row_step == 1 && x.a.column_step > 1;
+  const int64_t block = inner_block(tile.inner, transposed_a), panels = pieces(tile.columns, panel_width<T>);
+  const int64_t lda = pieces(tile.rows, simd::lanes<T>) * simd::lanes<T> + simd::lanes<T>;
+  const Tensor own_a = Tensor::empty({transposed_a ? block : 0, lda}, dtype_of<T>);
+  const Tensor own_panels = Tensor::empty({shared_panels ? 0 : panels, block, panel_width<T>}, dtype_of<T>);
+  for (int64_t done = 0; done < tile.inner; done += block) {
+    const int64_t p = tile.start + done, inner = std::min(block, tile.inner - done);
+    Strided<T> a = x.a.from(tile.row, p);
+    if (transposed_a) {
+      copy_rows<T>(inner, tile.rows, a.data, a.column_step, own_a.data<T>(), lda);
+      a = {own_a.data<T>(), 1, lda};
+    }
+    const T* panel = own_panels.data<T>();
+    if (shared_panels)
+      panel = shared_panels + tile.column * x.k + p * panel_width<T>;
+    else
+      pack_panels<T>(x.b.from(p, tile.column), inner, tile.columns, own_panels.data<T>(), inner * panel_width<T>);
+    for (int64_t j = 0; j < tile.columns; j += panel_width<T>) {
+      tile_product<T>(tile.rows, std::min(panel_width<T>, tile.columns - j), inner, a, panel, panel_width<T>, c + j,
+                      x.n, done > 0 || starts_from_row ? Onto::sum : Onto::zero);
+      panel += (shared_panels ? x.k : inner) * panel_width<T>;
+    }
+  }
+}
+
+// Too few rows or columns to fill the registers: OpenBLAS has kernels of its own for these.
+template <class T>
+bool is_slender(int64_t m, int64_t n) {
+  return m < 8 || n < simd::lanes<T>;
 }
 
 template <class T>
-struct Operand {
-  const T* data;
-  Layout layout;
-  const T* at(int64_t row, int64_t column) const {
-    return data + (layout.trans == Trans::yes ? column * layout.ld + row : row * layout.ld + column);
-  }
-};
-
-// Tile `index` of c = a b, c row-major with rows n apart, or of a b + `onto` in every row, unless that is null. The
-// partial results of a cut sum lie m n apart.
-template <class T>
-void run_tile(const Operand<T>& a, const Operand<T>& b, const T* onto, T* c, int64_t m, int64_t n, int64_t k,
-              const Tile& tile, int64_t index) {
-  const int64_t across = pieces(n, tile.n), down = pieces(m, tile.m);
-  const int64_t column = index % across * tile.n, row = index / across % down * tile.m;
-  const int64_t part = index / across / down, start = part * tile.k;
-  const int64_t rows = std::min(tile.m, m - row), columns = std::min(tile.n, n - column);
-  T* const to = c + part * m * n + row * n + column;
-  const bool continues = onto != nullptr && part == 0;
-  for (int64_t i = 0; continues && i < rows; ++i) std::copy_n(onto + column, columns, to + i * n);
-  gemm<T>(a.layout.trans, b.layout.trans, rows, columns, std::min(tile.k, k - start), T(1), a.at(row, start),
-          a.layout.ld, b.at(start, column), b.layout.ld, T(continues), to, n);
+void multiply_slender(const Product<T>& x, const Tile& tile, bool starts_from_row, T* c) {
+  const auto layout = [](const Strided<T>& s) { return s.column_step == 1 ? Trans::no : Trans::yes; };
+  gemm<T>(layout(x.a), layout(x.b), tile.rows, tile.columns, tile.inner, T(1), x.a.from(tile.row, tile.start).data,
+          std::max(x.a.row_step, x.a.column_step), x.b.from(tile.start, tile.column).data,
+          std::max(x.b.row_step, x.b.column_step), T(starts_from_row), c, x.n);
 }
 
 // y = the sum of `parts` blocks of y's size, added in their order.
@@ -150,29 +206,40 @@ void add_parts(int64_t parts, const T* part, const Tensor& y) {
 
 template <class T>
 void multiply(const Tensor& a, const Tensor& b, const T* onto, const Tensor& y) {
-  const int64_t m = y.extent(-2), n = y.extent(-1), k = a.extent(-1);
-  const Layout layout_a = layout_of(a), layout_b = layout_of(b);
-  const int batch_rank = y.rank() - 2;
-  const int64_t batches = m * n == 0 ? 0 : y.size() / (m * n);
-  Tile tile = tile_for(m, n, k);
-  if (batches > 1) tile.k = k;
-  const int64_t parts = pieces(k, tile.k), tiles = pieces(m, tile.m) * pieces(n, tile.n) * parts;
+  const int64_t m = y.extent(-2), n = y.extent(-1), k = a.extent(-1), batches = y.size() / (m * n);
+  const Strided<T> first_a = strided<T>(a), first_b = strided<T>(b);
+  const bool slender = is_slender<T>(m, n);
+  Tiling tiling = tiling_for<T>(m, n, k);
+  if (batches > 1) tiling.inner = k;
+  const bool shares_panels = tiling.shared_panels && batches == 1 && !slender;
+  const Tensor panels = shares_panels ? packed<T>({m, n, k, first_a, first_b}) : Tensor();
+  const int64_t across = pieces(n, tiling.columns), down = pieces(m, tiling.rows), parts = pieces(k, tiling.inner);
+  const int64_t tiles = across * down * parts;
   const Tensor partial = parts > 1 ? Tensor::empty({parts, m, n}, y.dtype()) : y;
-  T* const to = partial.data<T>();
   // Small products share a task.
   const int64_t grain = tiles > 1 ? 1 : std::max<int64_t>(1, (1 << 18) / (m * n * k + 1));
   parallel_for(batches * tiles, grain, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
-      const int64_t batch = task / tiles;
-      Operand<T> from_a{a.data<T>(), layout_a}, from_b{b.data<T>(), layout_b};
+      const int64_t batch = task / tiles, part = task % tiles / (across * down);
+      Product<T> product{m, n, k, first_a, first_b};
       int64_t rest = batch;
-      for (int axis = batch_rank - 1; axis >= 0; --axis) {
+      for (int axis = y.rank() - 3; axis >= 0; --axis) {
         const int64_t index = rest % y.extent(axis);
         rest /= y.extent(axis);
-        from_a.data += index * a.stride(axis);
-        from_b.data += index * b.stride(axis);
+        product.a.data += index * a.stride(axis);
+        product.b.data += index * b.stride(axis);
       }
-      run_tile(from_a, from_b, onto, to + batch * m * n, m, n, k, tile, task % tiles);
+      const int64_t row = task / across % down * tiling.rows, column = task % across * tiling.columns;
+      const int64_t start = part * tiling.inner;
+      const Tile tile{row,   std::min(tiling.rows, m - row),   column, std::min(tiling.columns, n - column),
+                      start, std::min(tiling.inner, k - start)};
+      T* const c = partial.data<T>() + (batch + part) * m * n + row * n + column;
+      const bool starts_from_row = onto != nullptr && part == 0;
+      for (int64_t i = 0; starts_from_row && i < tile.rows; ++i) std::copy_n(onto + column, tile.columns, c + i * n);
+      if (slender)
+        multiply_slender<T>(product, tile, starts_from_row, c);
+      else
+        multiply_tile<T>(product, shares_panels ? panels.data<T>() : nullptr, tile, starts_from_row, c);
     }
   });
   if (parts > 1) add_parts(parts, partial.data<T>(), y);

@@ -314,4 +314,7 @@ TEST_CASE("binary: operators with a number") {
   CHECK(y.dtype() == Dtype::f32);
   CHECK(y.value().to_vector<float>() == std::vector<float>{2.5f, 4.5f});
   CHECK(backward(sum(y / 4.0))[x].to_vector<float>() == std::vector<float>{0.5f, 0.5f});
+  CHECK((3.0 - x).value().to_vector<float>() == std::vector<float>{2, 1});
+  CHECK((3.0 / x).value().to_vector<float>() == std::vector<float>{3, 1.5f});
+  CHECK(backward(sum(3.0 - x) + sum(4.0 / x))[x].to_vector<float>() == std::vector<float>{-5, -2});
 }

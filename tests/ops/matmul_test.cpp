@@ -68,9 +68,20 @@ TEST_CASE("matmul: op case") {
 
 TEST_CASE("matmul: shapes on both sides of every way to cut into tiles") {
   Random random{.seed = 3};
-  // Tall, wide, a long inner axis whose sum is cut, one row, one column.
-  for (const auto& [m, n, k] : std::vector<std::array<int64_t, 3>>{
-           {1030, 40, 33}, {40, 1030, 33}, {24, 20, 5000}, {1, 700, 900}, {900, 1, 700}, {300, 300, 300}}) {
+  // Tall, wide, a long inner axis whose sum is cut, one row, one column, just too few rows for panels, panels shared
+  // by many rows, several blocks of the inner axis.
+  for (const auto& [m, n, k] : std::vector<std::array<int64_t, 3>>{{1030, 40, 33},
+                                                                   {40, 1030, 33},
+                                                                   {24, 20, 5000},
+                                                                   {1, 700, 900},
+                                                                   {900, 1, 700},
+                                                                   {7, 100, 60},
+                                                                   {8, 17, 400},
+                                                                   {300, 300, 300},
+                                                                   {1700, 257, 65},
+                                                                   {1537, 70, 770},
+                                                                   {260, 135, 2100},
+                                                                   {13, 65, 1030}}) {
     CAPTURE(m);
     CAPTURE(n);
     CAPTURE(k);
@@ -95,10 +106,11 @@ TEST_CASE("matmul: a transposed operand is read where it lies") {
     matmul(x, y);
     return memory_counts().peak_bytes - before;
   };
-  const int64_t result_bytes = 256 * 256 * 8;
-  CHECK(peak_of(a, b.transpose(0, 1)) <= result_bytes);
-  CHECK(peak_of(a.transpose(0, 1), b) <= result_bytes);
-  CHECK(peak_of(a.slice(1, 0, 64), b.slice(1, 64, 128).transpose(0, 1)) <= result_bytes);
+  // Tiles pack what they read block by block, but no operand is copied as a whole.
+  const int64_t result_bytes = 256 * 256 * 8, operand_bytes = 256 * 128 * 8;
+  CHECK(peak_of(a, b.transpose(0, 1)) < result_bytes + operand_bytes);
+  CHECK(peak_of(a.transpose(0, 1), b) < result_bytes + operand_bytes);
+  CHECK(peak_of(a.slice(1, 0, 64), b.slice(1, 64, 128).transpose(0, 1)) < result_bytes + operand_bytes);
 }
 
 TEST_CASE("matmul: NaN and infinity in one row stay in that row") {
