@@ -154,13 +154,11 @@ const Tensor& Gradients::operator[](const Var& leaf) const {
 
 bool Gradients::has(const Var& leaf) const { return of_leaf_.contains(leaf.node()); }
 
-namespace {
-
 // What has arrived at a node so far. The first gradient may be shared with other nodes (add hands dy to both sides),
 // so the sum goes to a block of its own before anything is added in place.
 struct Arriving {
   Tensor sum;
-  bool owned = false;
+  bool owned = false, waiting = false;
 
   void add(Tensor gradient) {
     if (!sum.defined()) {
@@ -173,6 +171,20 @@ struct Arriving {
     }
   }
 };
+
+struct Arrivals {
+  std::unordered_map<const Node*, Arriving> at;
+};
+
+Tensor Wanted::take(int input) const {
+  const Node::Input& of = node_->inputs[static_cast<size_t>(input)];
+  const auto found = arrivals_->at.find(of.node.get());
+  if (found == arrivals_->at.end()) return {};
+  found->second.owned = false;
+  return std::exchange(found->second.sum, Tensor());
+}
+
+namespace {
 
 Tensor checked(const Node& node, size_t i, Tensor gradient) {
   const Node::Input& input = node.inputs[i];
@@ -206,15 +218,19 @@ Gradients backward(const Var& output, Tensor cotangent) {
     return a->number < b->number;
   };
   std::priority_queue<std::shared_ptr<Node>, std::vector<std::shared_ptr<Node>>, decltype(older)> waiting(older);
-  std::unordered_map<const Node*, Arriving> arriving;
+  Arrivals arriving;
   Gradients gradients;
 
-  arriving[output.node().get()].add(std::move(cotangent));
-  waiting.push(output.node());
+  const auto arrive = [&](const std::shared_ptr<Node>& node, Tensor gradient) {
+    Arriving& at = arriving.at[node.get()];
+    at.add(std::move(gradient));
+    if (!std::exchange(at.waiting, true)) waiting.push(node);
+  };
+  arrive(output.node(), std::move(cotangent));
   while (!waiting.empty()) {
     const std::shared_ptr<Node> node = waiting.top();
     waiting.pop();
-    auto arrived = arriving.extract(node.get());
+    auto arrived = arriving.at.extract(node.get());
     Tensor dy = std::move(arrived.mapped().sum);
     if (node->leaf_value.defined()) {
       const bool first_arrival = gradients.of_leaf_.emplace(node, std::move(dy)).second;
@@ -230,23 +246,18 @@ Gradients backward(const Var& output, Tensor cotangent) {
                              " first and ", again.shape(), ' ', again.dtype(),
                              again.needs_gradient() ? "" : " without history",
                              " when it was called again; it must compute the same");
-      Arriving& at_again = arriving[again.node().get()];
-      if (!at_again.sum.defined()) waiting.push(again.node());
-      at_again.add(std::move(dy));
+      arrive(again.node(), std::move(dy));
       continue;
     }
     require<GradientError>(static_cast<bool>(node->rule), "backward", "the graph of '", node->op,
                            "' has been used by an earlier backward; compute the output again");
-    std::vector<Tensor> results = std::exchange(node->rule, nullptr)(dy, Wanted(*node));
+    std::vector<Tensor> results = std::exchange(node->rule, nullptr)(dy, Wanted(*node, arriving));
     dy = Tensor();
     require<GradientError>(results.size() == node->inputs.size(), "backward", "the rule of '", node->op, "' returned ",
                            results.size(), " gradients for ", node->inputs.size(), " inputs");
     for (size_t i = 0; i < results.size(); ++i) {
       const std::shared_ptr<Node>& input = node->inputs[i].node;
-      if (!input) continue;
-      Arriving& at_input = arriving[input.get()];
-      if (!at_input.sum.defined()) waiting.push(input);
-      at_input.add(checked(*node, i, std::move(results[i])));
+      if (input) arrive(input, checked(*node, i, std::move(results[i])));
     }
   }
   return gradients;

@@ -19,15 +19,21 @@ namespace phasor {
 class Var;
 struct Node;
 
+struct Arrivals;
+
 // Which inputs want a gradient; a rule may leave the others undefined. Any number of inputs: it looks at the node that
 // the rule belongs to, and so is for use inside the rule only.
 class Wanted {
  public:
-  explicit Wanted(const Node& node) : node_(&node) {}
+  Wanted(const Node& node, Arrivals& arrivals) : node_(&node), arrivals_(&arrivals) {}
   bool operator[](int input) const;
+  // What others have sent to the input so far, of the input's shape; undefined if nothing. A rule that takes it returns
+  // its own gradient plus this: a kernel that adds before it stores saves a pass over the sum.
+  Tensor take(int input) const;
 
  private:
   const Node* node_;
+  Arrivals* arrivals_;
 };
 
 // From the gradient of the output to the gradients of the inputs, in their order. Returns; never writes into what it

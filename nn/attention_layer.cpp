@@ -1,4 +1,4 @@
-// Projections into heads, the encoding, attention, and the way back.
+// Projections into heads, the encoding, attention.
 #include "nn/attention_layer.hpp"
 
 #include <cmath>
@@ -47,7 +47,7 @@ QueriesAndKeys turned(const Var& q, const Var& k, const PositionalEncoding::Rota
 
 }  // namespace
 
-Var AttentionLayer::operator()(const Var& x, int64_t layer, const AttentionPass& pass) const {
+Var AttentionLayer::read(const Var& x, int64_t layer, const AttentionPass& pass) const {
   const PositionalEncoding& encoding = *pass.encoding;
   const auto at = [&](Site site, const Var& value) { return observed(pass.observer, {site, layer}, value); };
   const Var plain_q = at(Site::q, queries(x)), plain_k = at(Site::k, keys(x));
@@ -91,7 +91,7 @@ Var AttentionLayer::operator()(const Var& x, int64_t layer, const AttentionPass&
     mixed = attention_unfused(near.q, near.k, values, options, bias, extras);
   }
   mixed = at(Site::head_out, mixed);
-  return out(reshape(transpose(mixed, 1, 2), {x.extent(0), x.extent(1), heads * head_dim}));
+  return reshape(transpose(mixed, 1, 2), {x.extent(0), x.extent(1), heads * head_dim});
 }
 
 }  // namespace phasor

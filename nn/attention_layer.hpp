@@ -30,8 +30,8 @@ struct AttentionLayer {
   AttentionLayer(const std::string& name, const AttentionShape& shape, RotaryLayout layout, Build build,
                  double out_deviation);
 
-  // x [batch, length, width] -> the same.
-  Var operator()(const Var& x, int64_t layer, const AttentionPass& pass) const;
+  // What the heads read from the sequence: x [batch, length, width] -> [batch, length, heads * head_dim], before `out`.
+  Var read(const Var& x, int64_t layer, const AttentionPass& pass) const;
 
   // q and k as the encoding sees them: [batch, heads, length, head_dim] views of the projections.
   Var queries(const Var& x) const { return split_heads(q(x), heads); }

@@ -32,14 +32,14 @@ Mlp::Mlp(const std::string& name, MlpKind kind_, int64_t width, int64_t hidden, 
       up(name + ".up", width, hidden, build),
       down(name + ".down", hidden, width, build.with_deviation(down_deviation)) {}
 
-Var Mlp::operator()(const Var& x) const {
+Var Mlp::hidden(const Var& x) const {
   switch (kind) {
     case MlpKind::swiglu:
-      return down(swiglu((*gate)(x), up(x)));
+      return swiglu((*gate)(x), up(x));
     case MlpKind::gelu:
-      return down(gelu(up(x)));
+      return gelu(up(x));
     default:
-      return down(gelu_tanh(up(x)));
+      return gelu_tanh(up(x));
   }
 }
 

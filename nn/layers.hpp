@@ -35,6 +35,10 @@ struct Linear {
   Var weight, bias;
   Linear(const std::string& name, int64_t inputs, int64_t outputs, Build build);
   Var operator()(const Var& x) const { return bias.defined() ? linear(x, weight, bias) : matmul(x, weight); }
+  // residual + y, in the same pass where there is no bias.
+  Var onto(const Var& residual, const Var& x) const {
+    return bias.defined() ? residual + (*this)(x) : linear(x, weight, residual);
+  }
 };
 
 // Rows of weight [vocabulary, width] by id.
@@ -62,7 +66,7 @@ struct Mlp {
   std::optional<Linear> gate;  // of swiglu
   Linear up, down;
   Mlp(const std::string& name, MlpKind kind, int64_t width, int64_t hidden, Build build, double down_deviation);
-  Var operator()(const Var& x) const;
+  Var hidden(const Var& x) const;  // what `down` reads, [..., hidden]
 };
 
 }  // namespace phasor

@@ -40,9 +40,13 @@ Block::Block(const std::string& name, const ModelShape& s, Build build)
       mlp(name + ".mlp", s.mlp, s.width, s.hidden, build, residual_deviation(s)) {}
 
 Var Block::operator()(const Var& x, int64_t layer, const AttentionPass& pass) const {
-  const Var middle = x + attention(attention_norm(x), layer, pass);
-  const Var written = observed(pass.observer, {Site::mlp_out, layer}, mlp(mlp_norm(middle)));
-  return observed(pass.observer, {Site::residual, layer}, middle + written);
+  const Var middle = attention.out.onto(x, attention.read(attention_norm(x), layer, pass));
+  const Var hidden = mlp.hidden(mlp_norm(middle));
+  const Place mlp_out = {Site::mlp_out, layer};
+  const Var after = pass.observer && pass.observer->wants(mlp_out.site)
+                        ? middle + observed(pass.observer, mlp_out, mlp.down(hidden))
+                        : mlp.down.onto(middle, hidden);
+  return observed(pass.observer, {Site::residual, layer}, after);
 }
 
 static Build build_of(const ModelShape& s, ParameterList& parameters, Random& random) {

@@ -19,7 +19,8 @@ Var linear(const Var& x, const Var& weight, const Var& bias) {
                     return t.reshape({rows, t.extent(-1)});
                   };
                   if (wanted[0]) {
-                    const Tensor dx = matmul(dy.rank() == 1 ? dy.unsqueeze(0) : dy, weight.transpose(0, 1));
+                    const Tensor dx =
+                        matmul_plus(dy.rank() == 1 ? dy.unsqueeze(0) : dy, weight.transpose(0, 1), wanted.take(0));
                     gradients[0] = dy.rank() == 1 ? dx.squeeze(0) : dx;
                   }
                   if (wanted[1]) gradients[1] = matmul(matrix(x).transpose(0, 1), matrix(dy));

@@ -15,7 +15,10 @@ Var matmul(const Var& a, const Var& b) {
                 [a = b.needs_gradient() ? a.value() : Tensor(), b = a.needs_gradient() ? b.value() : Tensor(),
                  b_shape = b.shape()](const Tensor& dy, Wanted wanted) {
                   std::vector<Tensor> gradients(2);
-                  if (wanted[0]) gradients[0] = matmul(dy, b.transpose(-1, -2));
+                  // Where a was broadcast, dy b^T is wider than what has arrived at a.
+                  if (wanted[0])
+                    gradients[0] = b_shape.rank() == 2 ? matmul_plus(dy, b.transpose(-1, -2), wanted.take(0))
+                                                       : matmul(dy, b.transpose(-1, -2));
                   if (!wanted[1]) return gradients;
                   const int64_t k = b_shape[-2], n = b_shape[-1];
                   if (b_shape.rank() == 2 && k > 0) {

@@ -1,4 +1,4 @@
-// The affine map of a layer: a matrix product that starts from the bias.
+// The affine map of a layer: a matrix product that adds the bias before it stores.
 #include "core/ops/linear.hpp"
 
 #include "core/arguments.hpp"
@@ -16,7 +16,7 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   std::vector<double> y;
   for (int64_t row = 0; row < rows.size(); ++row)
     for (int64_t output = 0; output < outputs; ++output) {
-      double sum = b[output];
+      double sum = b[bias.rank() == 1 ? output : row * outputs + output];
       for (int64_t input = 0; input < inputs; ++input) sum += from[row * inputs + input] * w[input * outputs + output];
       y.push_back(sum);
     }
@@ -33,10 +33,11 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   require(weight.rank() == 2, "linear", "weight is ", weight.shape(), "; needs [inputs, outputs]");
   require(x.extent(-1) == weight.extent(0), "linear", "x is ", x.shape(), ", weight is ", weight.shape(),
           "; the last axis of x must be axis 0 of weight, is ", x.extent(-1), " and ", weight.extent(0));
-  require(bias.rank() == 1 && bias.extent(0) == weight.extent(1), "linear", "bias is ", bias.shape(), ", weight is ",
-          weight.shape(), "; bias must be [", weight.extent(1), "], axis 1 of weight");
-  if (x.rank() == 1) return matmul_onto_row(x.unsqueeze(0), weight, bias).squeeze(0);
-  return matmul_onto_row(x, weight, bias);
+  const Shape row = {weight.extent(1)}, result = x.shape().with(-1, weight.extent(1));
+  require(bias.shape() == row || bias.shape() == result, "linear", "bias is ", bias.shape(), ", x is ", x.shape(),
+          ", weight is ", weight.shape(), "; bias must be ", row, ", axis 1 of weight, or ", result);
+  if (x.rank() == 1) return matmul_plus(x.unsqueeze(0), weight, bias).squeeze(0);
+  return matmul_plus(x, weight, bias);
 }
 
 }  // namespace phasor

@@ -1,5 +1,5 @@
-// The affine map of a layer: y = x weight + bias, one pass over y less than matmul and add.
-//   x [..., inputs]   weight [inputs, outputs]   bias [outputs]   f32 or f64
+// The affine map of a layer: y = x weight + bias, one pass over y less than matmul and add, to the same bits.
+//   x [..., inputs]   weight [inputs, outputs]   bias [outputs], or [..., outputs] (a residual stream)   f32 or f64
 // Errors: ShapeError, DtypeError.
 #pragma once
 

@@ -122,10 +122,12 @@ Tiling tiling_for(int64_t m, int64_t n, int64_t k) {
 // Rows of a block of the inner axis: a panel stays in the second-level cache, with the rows of a transposed a.
 int64_t inner_block(int64_t k, bool transposed_a) { return pieces(k, pieces(k, transposed_a ? 128 : 384)); }
 
+// c = a b + addend
 template <class T>
 struct Product {
   int64_t m, n, k;
   Strided<T> a, b;
+  Addend<T> addend = {};
 };
 
 // All panels of b, [panels, k, panel_width].
@@ -147,7 +149,7 @@ struct Tile {
 };
 
 template <class T>
-void multiply_tile(const Product<T>& x, const T* shared_panels, const Tile& tile, bool starts_from_row, T* c) {
+void multiply_tile(const Product<T>& x, const T* shared_panels, const Tile& tile, T* c) {
   // The rows of a transposed a lie far apart, often by a power of two: only few of them share the first-level cache.
   const bool transposed_a = x.a.row_step == 1 && x.a.column_step > 1;
   const int64_t block = inner_block(tile.inner, transposed_a), panels = pieces(tile.columns, panel_width<T>);
@@ -166,9 +168,10 @@ void multiply_tile(const Product<T>& x, const T* shared_panels, const Tile& tile
       panel = shared_panels + tile.column * x.k + p * panel_width<T>;
     else
       pack_panels<T>(x.b.from(p, tile.column), inner, tile.columns, own_panels.data<T>(), inner * panel_width<T>);
+    const Addend<T> addend = done + inner == tile.inner ? x.addend.from(tile.row, tile.column) : Addend<T>();
     for (int64_t j = 0; j < tile.columns; j += panel_width<T>) {
       tile_product<T>(tile.rows, std::min(panel_width<T>, tile.columns - j), inner, a, panel, panel_width<T>, c + j,
-                      x.n, done > 0 || starts_from_row ? Onto::sum : Onto::zero);
+                      x.n, done > 0 ? Onto::sum : Onto::zero, addend.from(0, j));
       panel += (shared_panels ? x.k : inner) * panel_width<T>;
     }
   }
@@ -181,11 +184,17 @@ bool is_slender(int64_t m, int64_t n) {
 }
 
 template <class T>
-void multiply_slender(const Product<T>& x, const Tile& tile, bool starts_from_row, T* c) {
+void multiply_slender(const Product<T>& x, const Tile& tile, T* c) {
   const auto layout = [](const Strided<T>& s) { return s.column_step == 1 ? Trans::no : Trans::yes; };
   gemm<T>(layout(x.a), layout(x.b), tile.rows, tile.columns, tile.inner, T(1), x.a.from(tile.row, tile.start).data,
           std::max(x.a.row_step, x.a.column_step), x.b.from(tile.start, tile.column).data,
-          std::max(x.b.row_step, x.b.column_step), T(starts_from_row), c, x.n);
+          std::max(x.b.row_step, x.b.column_step), T(0), c, x.n);
+  if (!x.addend.data) return;
+  const Addend<T> addend = x.addend.from(tile.row, tile.column);
+  for (int64_t i = 0; i < tile.rows; ++i)
+    simd::map<T>(
+        tile.columns, c + i * x.n, [](auto u, auto v) { return u + v; }, static_cast<const T*>(c + i * x.n),
+        addend.data + i * addend.ld);
 }
 
 // y = the sum of `parts` blocks of y's size, added in their order.
@@ -204,15 +213,16 @@ void add_parts(int64_t parts, const T* part, const Tensor& y) {
   });
 }
 
+// y = a b + addend. y is row-major; addend is undefined, one row [n], or of y's shape and row-major.
 template <class T>
-void multiply(const Tensor& a, const Tensor& b, const T* onto, const Tensor& y) {
+void multiply(const Tensor& a, const Tensor& b, const Tensor& addend, const Tensor& y) {
   const int64_t m = y.extent(-2), n = y.extent(-1), k = a.extent(-1), batches = y.size() / (m * n);
-  const Strided<T> first_a = strided<T>(a), first_b = strided<T>(b);
+  const Product<T> first{m, n, k, strided<T>(a), strided<T>(b)};
   const bool slender = is_slender<T>(m, n);
   Tiling tiling = tiling_for<T>(m, n, k);
-  if (batches > 1) tiling.inner = k;
+  if (batches > 1 || addend.defined()) tiling.inner = k;
   const bool shares_panels = tiling.shared_panels && batches == 1 && !slender;
-  const Tensor panels = shares_panels ? packed<T>({m, n, k, first_a, first_b}) : Tensor();
+  const Tensor panels = shares_panels ? packed<T>(first) : Tensor();
   const int64_t across = pieces(n, tiling.columns), down = pieces(m, tiling.rows), parts = pieces(k, tiling.inner);
   const int64_t tiles = across * down * parts;
   const Tensor partial = parts > 1 ? Tensor::empty({parts, m, n}, y.dtype()) : y;
@@ -221,7 +231,7 @@ void multiply(const Tensor& a, const Tensor& b, const T* onto, const Tensor& y) 
   parallel_for(batches * tiles, grain, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
       const int64_t batch = task / tiles, part = task % tiles / (across * down);
-      Product<T> product{m, n, k, first_a, first_b};
+      Product<T> product = first;
       int64_t rest = batch;
       for (int axis = y.rank() - 3; axis >= 0; --axis) {
         const int64_t index = rest % y.extent(axis);
@@ -229,48 +239,52 @@ void multiply(const Tensor& a, const Tensor& b, const T* onto, const Tensor& y) 
         product.a.data += index * a.stride(axis);
         product.b.data += index * b.stride(axis);
       }
+      if (addend.defined())
+        product.addend =
+            addend.rank() == 1 ? Addend<T>{addend.data<T>(), 0} : Addend<T>{addend.data<T>() + batch * m * n, n};
       const int64_t row = task / across % down * tiling.rows, column = task % across * tiling.columns;
       const int64_t start = part * tiling.inner;
       const Tile tile{row,   std::min(tiling.rows, m - row),   column, std::min(tiling.columns, n - column),
                       start, std::min(tiling.inner, k - start)};
       T* const c = partial.data<T>() + (batch + part) * m * n + row * n + column;
-      const bool starts_from_row = onto != nullptr && part == 0;
-      for (int64_t i = 0; starts_from_row && i < tile.rows; ++i) std::copy_n(onto + column, tile.columns, c + i * n);
       if (slender)
-        multiply_slender<T>(product, tile, starts_from_row, c);
+        multiply_slender<T>(product, tile, c);
       else
-        multiply_tile<T>(product, shares_panels ? panels.data<T>() : nullptr, tile, starts_from_row, c);
+        multiply_tile<T>(product, shares_panels ? panels.data<T>() : nullptr, tile, c);
     }
   });
   if (parts > 1) add_parts(parts, partial.data<T>(), y);
 }
 
-Tensor product(const Tensor& a, const Tensor& b, const Tensor& row) {
-  const Shape shape = result_shape(a, b);
-  if (a.extent(-1) == 0) return row.defined() ? row.broadcast_to(shape).clone() : Tensor::zeros(shape, a.dtype());
-  const Tensor y = Tensor::empty(shape, a.dtype());
-  if (y.size() == 0) return y;
+// y = a b + addend, for arguments of result_shape(); y is row-major.
+void product(const Tensor& a, const Tensor& b, const Tensor& addend, const Tensor& y) {
+  const Shape& shape = y.shape();
   const int64_t m = shape[-2], n = shape[-1], k = a.extent(-1);
+  if (y.size() == 0) return;
   with_float("matmul", a.dtype(), [&]<class T>() {
-    const Tensor dense_row = row.defined() ? row.contiguous() : row;
-    const T* const onto = row.defined() ? dense_row.data<T>() : nullptr;
+    const Tensor dense_addend = addend.defined() ? addend.contiguous() : addend;
     // One matrix b for all of a: the leading axes of a are more rows.
     if (b.size() == k * n && a.size() == shape.size() / n * k && a.rank() > 2 && folds_into_rows(a)) {
       const int64_t rows = shape.size() / n;
-      multiply<T>(readable(a.reshape({rows, k})), readable(b.reshape({k, n})), onto, y.reshape({rows, n}));
+      multiply<T>(readable(a.reshape({rows, k})), readable(b.reshape({k, n})), dense_addend, y.reshape({rows, n}));
     } else {
       const Shape batch = shape.without(-1).without(-1);
       multiply<T>(readable(a).broadcast_to(batch.insert(-1, m).insert(-1, k)),
-                  readable(b).broadcast_to(batch.insert(-1, k).insert(-1, n)), onto, y);
+                  readable(b).broadcast_to(batch.insert(-1, k).insert(-1, n)), dense_addend, y);
     }
   });
-  return y;
 }
 
 }  // namespace
 
-Tensor matmul(const Tensor& a, const Tensor& b) { return product(a, b, Tensor()); }
+Tensor matmul(const Tensor& a, const Tensor& b) { return matmul_plus(a, b, Tensor()); }
 
-Tensor matmul_onto_row(const Tensor& a, const Tensor& b, const Tensor& row) { return product(a, b, row); }
+Tensor matmul_plus(const Tensor& a, const Tensor& b, const Tensor& addend) {
+  const Shape shape = result_shape(a, b);
+  if (a.extent(-1) == 0) return addend.defined() ? addend.broadcast_to(shape).clone() : Tensor::zeros(shape, a.dtype());
+  const Tensor y = Tensor::empty(shape, a.dtype());
+  product(a, b, addend, y);
+  return y;
+}
 
 }  // namespace phasor

@@ -10,9 +10,9 @@ namespace phasor {
 
 Tensor matmul(const Tensor& a, const Tensor& b);
 
-// a b + row: each row of the product starts from `row` [n], which costs no pass over the result. For linear(), which
-// checks its arguments: a and b as above, row of their dtype.
-Tensor matmul_onto_row(const Tensor& a, const Tensor& b, const Tensor& row);
+// a b + addend, to the bit as the product and then the sum, but without a pass over the result. For callers that have
+// checked their arguments: a and b as above, addend of their dtype and [n] or the shape of the result.
+Tensor matmul_plus(const Tensor& a, const Tensor& b, const Tensor& addend);
 
 namespace reference {
 Tensor matmul(const Tensor& a, const Tensor& b);

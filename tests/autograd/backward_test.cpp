@@ -248,3 +248,29 @@ TEST_CASE("a number with a fraction does not meet integers, and divides exactly"
   CHECK_THROWS_AS(integers + 0.5, DtypeError);
   CHECK((Var(Tensor::scalar(1e-310, Dtype::f64)) / 1e-310).value().item<double>() == 1);
 }
+
+TEST_CASE("backward: a rule that takes what has arrived at its input returns the sum") {
+  const Var x = leaf({2}), once = 3.0 * x;
+  std::vector<Tensor> taken;
+  const Var taker = record("taker", once.value(), {once}, [&](const Tensor& dy, Wanted wanted) {
+    taken.push_back(wanted.take(0));
+    CHECK(!wanted.take(0).defined());
+    return std::vector{taken.back().defined() ? add(dy, taken.back()) : dy};
+  });
+  // Younger than the taker: it has sent its gradient when the taker's turn comes. 3 (1 + 5 + 1)
+  const Var younger = 5.0 * once;
+  const Gradients gradients = backward(sum(taker) + sum(younger) + sum(once));
+  CHECK(values(gradients[x]) == Values{21});
+  REQUIRE(taken.size() == 1);
+  CHECK(values(taken[0]) == Values{6});
+
+  taken.clear();
+  const Var alone = leaf({2});
+  const Var first = record("taker", alone.value(), {alone}, [&](const Tensor& dy, Wanted wanted) {
+    taken.push_back(wanted.take(0));
+    return std::vector{dy};
+  });
+  CHECK(values(backward(sum(first) + sum(2.0 * first))[alone]) == Values{3});
+  REQUIRE(taken.size() == 1);
+  CHECK(!taken[0].defined());
+}

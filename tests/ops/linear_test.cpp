@@ -42,7 +42,14 @@ TEST_CASE("linear: op case") {
                             [](Extents e) {
                               return Shape{2, e.rows, e.width};
                             },
-                            33, {{0, 0}, {0, 1}})},
+                            33, {{0, 0}, {0, 1}}),
+                        // The bias is a residual stream.
+                        {[](Extents e, Random& random) {
+                           const Shape rows = {2, e.rows, e.width};
+                           return Tensors{random_tensor(rows, random), random_tensor({e.width, 19}, random),
+                                          random_tensor(rows.with(-1, 19), random)};
+                         },
+                         {}}},
             .refuses = {{[] {
                            linear(Tensor::scalar(1, Dtype::f32), zeros({1, 2}), zeros({2}));
                          },
@@ -62,7 +69,7 @@ TEST_CASE("linear: op case") {
                         {[] {
                            linear(zeros({2, 3}), zeros({3, 5}), zeros({1}));
                          },
-                         "bias is [1], weight is [3, 5]"}},
+                         "bias is [1], x is [2, 3], weight is [3, 5]; bias must be [5], axis 1 of weight, or [2, 5]"}},
             .empty = {{0, 5}, {3, 0}, {0, 0}}});
 }
 
@@ -116,4 +123,20 @@ TEST_CASE("linear: gradients only of what needs them") {
   const Var leaf = Var::leaf(x);
   CHECK(backward(sum(linear(leaf, weight, zeros({2}, Dtype::f64))))[leaf].to_vector<double>() ==
         std::vector<double>(12, 2));
+}
+
+TEST_CASE("linear: to the bit as the product and then the sum") {
+  Random random{.seed = 5};
+  // Few rows, tiles that pack, panels that many rows share; one and several blocks of the inner axis.
+  for (const auto& [rows, inputs, outputs] : std::vector<std::array<int64_t, 3>>{
+           {3, 70, 40}, {40, 70, 3}, {40, 70, 90}, {60, 800, 130}, {1600, 50, 70}, {1600, 400, 70}}) {
+    CAPTURE(rows);
+    CAPTURE(inputs);
+    const Tensor x = random_tensor({rows, inputs}, random).to(Dtype::f32);
+    const Tensor w = random_tensor({inputs, outputs}, random).to(Dtype::f32);
+    for (const Shape& shape : {Shape{outputs}, Shape{rows, outputs}}) {
+      const Tensor bias = random_tensor(shape, random).to(Dtype::f32);
+      CHECK(linear(x, w, bias).to_vector<float>() == add(matmul(x, w), bias).to_vector<float>());
+    }
+  }
 }
