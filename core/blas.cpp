@@ -26,4 +26,6 @@ template void gemm(Trans, Trans, int64_t, int64_t, int64_t, float, const float*,
 template void gemm(Trans, Trans, int64_t, int64_t, int64_t, double, const double*, int64_t, const double*, int64_t,
                    double, double*, int64_t);
 
+std::string blas_core_name() { return openblas_get_corename(); }
+
 }  // namespace phasor

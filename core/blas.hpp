@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 namespace phasor {
 
@@ -13,5 +14,9 @@ enum class Trans { no, yes };
 template <class T>
 void gemm(Trans trans_a, Trans trans_b, int64_t m, int64_t n, int64_t k, T alpha, const T* a, int64_t lda, const T* b,
           int64_t ldb, T beta, T* c, int64_t ldc);
+
+// The processor whose kernels OpenBLAS has chosen, such as "Haswell": an older one than the machine's where it does not
+// know that.
+std::string blas_core_name();
 
 }  // namespace phasor

@@ -12,7 +12,7 @@
 
 #include "core/nearest_name.hpp"
 #include "core/parallel.hpp"
-#include "experiments/bench/step.hpp"
+#include "experiments/bench/bench.hpp"
 #include "experiments/comparison.hpp"
 #include "experiments/corpora/corpus.hpp"
 #include "experiments/signals.hpp"
@@ -57,6 +57,15 @@ void require_address_space(int threads) {
                            " MiB (ulimit -v), or take fewer with --threads");
 }
 
+// Infinity where the system does not tell.
+double available_bytes() {
+  std::string key;
+  double kib = 0;
+  for (std::ifstream info("/proc/meminfo"); info >> key;)
+    if (key == "MemAvailable:" && info >> kib) return kib * 1024;
+  return std::numeric_limits<double>::infinity();
+}
+
 // Refuses what cannot fit before anything is allocated or written. A lower bound: weights, gradients and two optimizer
 // states, and of the activations what backward certainly keeps.
 void require_memory(const Settings& s) {
@@ -73,13 +82,7 @@ void require_memory(const Settings& s) {
   const double in_block = 3 * width + products * hidden;
   const double activations = s.train.recompute_blocks ? layers * width + in_block : layers * (width + in_block);
   const double needed = 4 * (4 * parameters + tokens * activations);
-  double available = std::numeric_limits<double>::infinity();
-  std::string key;
-  for (std::ifstream info("/proc/meminfo"); info >> key;)
-    if (key == "MemAvailable:" && info >> available) {
-      available *= 1024;
-      break;
-    }
+  const double available = available_bytes();
   require<ResourceError>(needed <= available, "memory", "training needs at least ", std::llround(needed * 1e-6),
                          " MB, ", std::llround(available * 1e-6), " MB are available; lower model.width (",
                          s.model.width, "), model.layers (", s.model.layers, ") or train.batch (", s.train.batch,
@@ -183,16 +186,61 @@ int eval_command(const fs::path& run, const SettingsChanges& changes, const RunO
   return 0;
 }
 
-int bench_step_command(const SettingsChanges& changes, const fs::path& json, const RunOptions& options) {
-  const Settings settings = apply(step_bench_defaults(), changes);
+// The sizes asked for, or else `defaults`, with the changes.
+static std::vector<BenchSize> bench_sizes_of(const std::vector<std::string>& names,
+                                             const std::vector<std::string>& defaults, const SettingsChanges& changes) {
+  std::vector<BenchSize> sizes;
+  for (const std::string& name : names.empty() ? defaults : names) {
+    BenchSize size = bench_size_named(name);
+    size.settings = apply(size.settings, changes);
+    if (!changes.assignments.empty()) size.name += " with --set";
+    require_memory(size.settings);
+    ParameterList learned;
+    encoding_named(size.settings.encoding.name).make(model_shape(size.settings).attention(), learned);
+    sizes.push_back(size);
+  }
+  return sizes;
+}
+
+int bench_command(const BenchArguments& arguments, const SettingsChanges& changes, const RunOptions& options) {
+  require<UsageError>(arguments.against.empty() || arguments.against == "torch", "bench", "--against is ",
+                      arguments.against, "; the only one known is torch");
+  const std::string& name = arguments.name;
+  std::vector<std::string> all;
+  for (const BenchSize& size : bench_sizes()) all.push_back(size.name);
+  const bool all_by_default = name == "memory" && !arguments.quick;
+  const std::vector<std::string> defaults =
+      all_by_default ? all : std::vector<std::string>{arguments.quick ? "tiny" : "reference"};
+  const std::vector<BenchSize> sizes = bench_sizes_of(arguments.sizes, defaults, changes);
   require_address_space(thread_count(options));
-  require_memory(settings);
-  ParameterList learned;
-  encoding_named(settings.encoding.name).make(model_shape(settings).attention(), learned);
-  with_threads(thread_count(options), [&] {
-    const StepBench result = bench_step(settings, thread_count(options));
-    print_checked(to_text(result, settings));
-    if (!json.empty()) write_file_atomically(json, to_json(result));
+  if (name == "ops" && !arguments.quick)
+    require<ResourceError>(bytes_for_ops <= available_bytes(), "memory", "bench ops needs ", bytes_for_ops * 1e-6,
+                           " MB, ", std::llround(available_bytes() * 1e-6), " MB are available");
+
+  const BenchOptions how{.threads = thread_count(options), .quick = arguments.quick};
+  const fs::path page = options.out.empty() ? fs::path("runs") / "scaling.html" : options.out;
+  with_threads(how.threads, [&] {
+    BenchResult result;
+    if (name == "step") {
+      result = bench_step(sizes, arguments.against.empty() ? Against::nothing : Against::torch, how);
+    } else if (name == "attention") {
+      result = bench_attention(how);
+    } else if (name == "ops") {
+      result = bench_ops(how);
+    } else if (name == "gemm") {
+      result = bench_gemm(sizes, how);
+    } else if (name == "memory") {
+      result = bench_memory(sizes, how);
+    } else {
+      Scaling scaling = bench_scaling(how);
+      std::error_code ignored;  // where the folder cannot be made, the page cannot be written, and that is said
+      if (page.has_parent_path()) fs::create_directories(page.parent_path(), ignored);
+      write_file_atomically(page, scaling.page);
+      result = std::move(scaling.result);
+    }
+    print_checked(to_text(result));
+    if (name == "scaling") print_checked("\n" + page.string() + "\n");
+    if (!arguments.json.empty()) write_file_atomically(arguments.json, to_json(result));
   });
   return 0;
 }

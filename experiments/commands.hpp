@@ -30,7 +30,14 @@ int train_command(const Settings& settings, const RunOptions& options);
 // phasor eval RUN: the held-out loss of a trained run; the changes apply to the settings it was made with.
 int eval_command(const std::filesystem::path& run, const SettingsChanges& changes, const RunOptions& options);
 
-// phasor bench step: prints the rates, and writes them to `json` unless it is empty.
-int bench_step_command(const SettingsChanges& changes, const std::filesystem::path& json, const RunOptions& options);
+// phasor bench NAME: prints what it found, and writes it to `json` unless that is empty.
+struct BenchArguments {
+  std::string name;
+  std::vector<std::string> sizes;  // of step, gemm and memory
+  std::string against;             // of step: torch, or empty
+  std::filesystem::path json;
+  bool quick = false;
+};
+int bench_command(const BenchArguments& arguments, const SettingsChanges& changes, const RunOptions& options);
 
 }  // namespace phasor

@@ -23,7 +23,8 @@ namespace {
 
 struct Arguments {
   std::string question, list, seed;
-  std::filesystem::path run, json;
+  std::filesystem::path run;
+  BenchArguments bench;
   SettingsChanges changes;
   RunOptions options;
   bool resume = false;
@@ -105,6 +106,33 @@ void add_folder(CLI::App& command, Arguments& arguments) {
   command.add_flag("--quiet", arguments.options.quiet, "no progress line");
 }
 
+void add_sizes(CLI::App& command, Arguments& arguments, const std::string& defaults) {
+  command.add_option("SIZE", arguments.bench.sizes, "reference, small, tiny, large; default: " + defaults)
+      ->type_name("");
+  add_settings(command, arguments);
+}
+
+void build_bench(CLI::App& bench, Arguments& arguments) {
+  bench.require_subcommand(1);
+  CLI::App* const step = bench.add_subcommand("step", "one training step, and what it is compared with");
+  add_sizes(*step, arguments, "reference");
+  step->add_option("--against", arguments.bench.against, "torch: PyTorch's step beside it")->type_name("NAME");
+  bench.add_subcommand("attention", "fused attention, lengths 256 to 8192");
+  bench.add_subcommand("ops", "single ops against a copy of as many bytes");
+  CLI::App* const gemm = bench.add_subcommand("gemm", "the matrix products of a step");
+  add_sizes(*gemm, arguments, "reference");
+  CLI::App* const memory = bench.add_subcommand("memory", "where the bytes of a step go");
+  add_sizes(*memory, arguments, "all");
+  CLI::App* const scaling = bench.add_subcommand("scaling", "time and memory against length, width, layers, ...");
+  scaling->add_option("--out", arguments.options.out, "page with the curves; default: runs/scaling.html")
+      ->type_name("FILE");
+  for (CLI::App* const command : bench.get_subcommands(nullptr)) {
+    command->add_option("--json", arguments.bench.json, "write the numbers to a file, too")->type_name("FILE");
+    command->add_flag("--quick", arguments.bench.quick, "tiny sizes, to see what it prints; no number counts");
+    add_threads(*command, arguments);
+  }
+}
+
 void build(CLI::App& program, Arguments& arguments) {
   program.get_formatter()->column_width(24);
   program.require_subcommand(0, 1);
@@ -130,12 +158,7 @@ void build(CLI::App& program, Arguments& arguments) {
   CLI::App* const list = program.add_subcommand("list", "list encodings, questions, corpora and settings");
   list->add_option("LIST", arguments.list, "encodings, questions, corpora or settings; default: all")->type_name("");
 
-  CLI::App* const bench = program.add_subcommand("bench", "time the library on this machine");
-  bench->require_subcommand(1);
-  CLI::App* const step = bench->add_subcommand("step", "one training step of the reference model");
-  step->add_option("--json", arguments.json, "write the numbers to a file, too")->type_name("FILE");
-  add_settings(*step, arguments);
-  add_threads(*step, arguments);
+  build_bench(*program.add_subcommand("bench", "time the library on this machine"), arguments);
 
   // After the subcommands, which would otherwise take it over.
   program.footer(question_list() + "\n" + encoding_list() + "\n" + corpus_list() + "\nSettings: phasor list settings");
@@ -176,7 +199,8 @@ int dispatch(int argc, char** argv) {
   if (program.got_subcommand("run")) return run_command(arguments.question, arguments.changes, arguments.options);
   if (program.got_subcommand("train")) return train_command(apply({}, arguments.changes), arguments.options);
   if (program.got_subcommand("eval")) return eval_command(arguments.run, arguments.changes, arguments.options);
-  return bench_step_command(arguments.changes, arguments.json, arguments.options);
+  arguments.bench.name = program.get_subcommand("bench")->get_subcommands().front()->get_name();
+  return bench_command(arguments.bench, arguments.changes, arguments.options);
 }
 
 // ---- errors

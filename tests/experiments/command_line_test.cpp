@@ -49,8 +49,12 @@ TEST_CASE("command line: help and lists name everything, a line each, within 80 
     CHECK(result.exit_code == 0);
     check_width(result.out);
   }
-  const CommandResult step = run_phasor({"bench", "step", "--help"});
-  CHECK(holds(step.out, "--json"));
+  for (const char* name : {"step", "attention", "ops", "gemm", "memory", "scaling"}) {
+    const CommandResult bench = run_phasor({"bench", name, "--help"});
+    CHECK(bench.exit_code == 0);
+    CHECK(holds(bench.out, "--json"));
+    check_width(bench.out);
+  }
   for (const char* which : {"encodings", "questions", "corpora", "settings"}) {
     const CommandResult result = run_phasor({"list", which});
     CHECK(result.exit_code == 0);
@@ -63,8 +67,11 @@ TEST_CASE("command line: a wrong word is refused with the nearest right one") {
         "error: subcommand is missing; needs one of: run, train, eval, list, bench (phasor --help)");
   CHECK(error_line({"trian"}, 2) ==
         "error: no subcommand named 'trian'; did you mean 'train'?; known: run, train, eval, list, bench");
-  CHECK(error_line({"bench"}, 2) == "error: benchmark is missing; needs one of: step (phasor --help)");
-  CHECK(error_line({"bench", "stepp"}, 2) == "error: no benchmark named 'stepp'; did you mean 'step'?; known: step");
+  CHECK(error_line({"bench"}, 2) ==
+        "error: benchmark is missing; needs one of: step, attention, ops, gemm, memory, scaling "
+        "(phasor --help)");
+  CHECK(error_line({"bench", "stepp"}, 2) ==
+        "error: no benchmark named 'stepp'; did you mean 'step'?; known: step, attention, ops, gemm, memory, scaling");
   CHECK(error_line({"list", "encodigns"}, 2) ==
         "error: list: no list named 'encodigns'; did you mean 'encodings'?; known: encodings, questions, corpora, "
         "settings");
