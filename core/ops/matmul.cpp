@@ -7,6 +7,7 @@
 #include "core/arguments.hpp"
 #include "core/blas.hpp"
 #include "core/dispatch.hpp"
+#include "core/ops/binary.hpp"
 #include "core/panel_product.hpp"
 #include "core/parallel.hpp"
 
@@ -220,12 +221,13 @@ void multiply(const Tensor& a, const Tensor& b, const Tensor& addend, const Tens
   const Product<T> first{m, n, k, strided<T>(a), strided<T>(b)};
   const bool slender = is_slender<T>(m, n);
   Tiling tiling = tiling_for<T>(m, n, k);
-  if (batches > 1 || addend.defined()) tiling.inner = k;
+  if (batches > 1) tiling.inner = k;
   const bool shares_panels = tiling.shared_panels && batches == 1 && !slender;
   const Tensor panels = shares_panels ? packed<T>(first) : Tensor();
   const int64_t across = pieces(n, tiling.columns), down = pieces(m, tiling.rows), parts = pieces(k, tiling.inner);
   const int64_t tiles = across * down * parts;
   const Tensor partial = parts > 1 ? Tensor::empty({parts, m, n}, y.dtype()) : y;
+  const bool adds_in_tile = addend.defined() && parts == 1;
   // Small products share a task.
   const int64_t grain = tiles > 1 ? 1 : std::max<int64_t>(1, (1 << 18) / (m * n * k + 1));
   parallel_for(batches * tiles, grain, [&](int64_t begin, int64_t end) {
@@ -239,7 +241,7 @@ void multiply(const Tensor& a, const Tensor& b, const Tensor& addend, const Tens
         product.a.data += index * a.stride(axis);
         product.b.data += index * b.stride(axis);
       }
-      if (addend.defined())
+      if (adds_in_tile)
         product.addend =
             addend.rank() == 1 ? Addend<T>{addend.data<T>(), 0} : Addend<T>{addend.data<T>() + batch * m * n, n};
       const int64_t row = task / across % down * tiling.rows, column = task % across * tiling.columns;
@@ -254,6 +256,7 @@ void multiply(const Tensor& a, const Tensor& b, const Tensor& addend, const Tens
     }
   });
   if (parts > 1) add_parts(parts, partial.data<T>(), y);
+  if (parts > 1 && addend.defined()) add_into(y, addend);
 }
 
 // y = a b + addend, for arguments of result_shape(); y is row-major.

@@ -127,9 +127,10 @@ TEST_CASE("linear: gradients only of what needs them") {
 
 TEST_CASE("linear: to the bit as the product and then the sum") {
   Random random{.seed = 5};
-  // Few rows, tiles that pack, panels that many rows share; one and several blocks of the inner axis.
+  // Few rows, tiles that pack, panels that many rows share; one and several blocks of the inner axis, a sum that
+  // is cut.
   for (const auto& [rows, inputs, outputs] : std::vector<std::array<int64_t, 3>>{
-           {3, 70, 40}, {40, 70, 3}, {40, 70, 90}, {60, 800, 130}, {1600, 50, 70}, {1600, 400, 70}}) {
+           {3, 70, 40}, {40, 70, 3}, {40, 70, 90}, {60, 800, 130}, {1600, 50, 70}, {1600, 400, 70}, {90, 4100, 70}}) {
     CAPTURE(rows);
     CAPTURE(inputs);
     const Tensor x = random_tensor({rows, inputs}, random).to(Dtype::f32);
