@@ -121,7 +121,7 @@ Tiling tiling_for(int64_t m, int64_t n, int64_t k) {
 }
 
 // Rows of a block of the inner axis: a panel stays in the second-level cache, with the rows of a transposed a.
-int64_t inner_block(int64_t k, bool transposed_a) { return pieces(k, pieces(k, transposed_a ? 128 : 384)); }
+int64_t inner_block(int64_t k, bool transposed_a) { return pieces(k, pieces(k, transposed_a ? 256 : 384)); }
 
 // c = a b + addend
 template <class T>
