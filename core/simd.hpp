@@ -38,14 +38,29 @@ template <class T>
 void store(Vec<T> v, T* p) {
   hn::StoreU(v, Tag<T>(), p);
 }
-// The first n lanes, 1 <= n <= lanes; the other lanes load as 0 and are not stored.
+// The first n lanes of v, of d's lanes or fewer, in pieces that are powers of two.
+template <class D, class T>
+void store_pieces(D d, int64_t n, hn::Vec<D> v, T* p) {
+  constexpr int64_t all = hn::MaxLanes(D());
+  if (n == all) return hn::StoreU(v, d, p);
+  if constexpr (all > 1) {
+    const hn::Half<D> half;
+    if (n < all / 2) return store_pieces(half, n, hn::LowerHalf(half, v), p);
+    hn::StoreU(hn::LowerHalf(half, v), half, p);
+    store_pieces(half, n - all / 2, hn::UpperHalf(half, v), p + all / 2);
+  }
+}
+
+// The first n lanes, 1 <= n <= lanes; the other lanes load as 0 and are not stored. No masked store: a load that lies
+// as far into its page as a masked store before it would wait until that one has reached the cache, a hundred cycles.
 template <class T>
 Vec<T> load_first(int64_t n, const T* p) {
+  if (n == lanes<T>) return load(p);
   return hn::MaskedLoad(hn::FirstN(Tag<T>(), static_cast<size_t>(n)), Tag<T>(), p);
 }
 template <class T>
 void store_first(int64_t n, Vec<T> v, T* p) {
-  hn::BlendedStore(v, hn::FirstN(Tag<T>(), static_cast<size_t>(n)), Tag<T>(), p);
+  store_pieces(Tag<T>(), n, v, p);
 }
 
 // Blocks of 128 bits: a vector is lanes / block_lanes of them.

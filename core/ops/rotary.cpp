@@ -68,10 +68,9 @@ namespace hn = simd::hn;
 Tensor dense_last(const Tensor& x) { return x.stride(-1) == 1 || x.extent(-1) <= 1 ? x : x.clone(); }
 
 // The two channels of n components from p on, 1 <= n <= lanes; lanes beyond n are not stored.
-template <class T>
-void load_pairs(const T* x, int64_t components, RotaryLayout layout, int64_t p, int64_t n, simd::Vec<T>& x0,
-                simd::Vec<T>& x1) {
-  if (layout == RotaryLayout::half_split) {
+template <class T, RotaryLayout layout>
+void load_pairs(const T* x, int64_t components, int64_t p, int64_t n, simd::Vec<T>& x0, simd::Vec<T>& x1) {
+  if constexpr (layout == RotaryLayout::half_split) {
     x0 = simd::load_first<T>(n, x + p);
     x1 = simd::load_first<T>(n, x + components + p);
   } else if (n == simd::lanes<T>) {
@@ -83,10 +82,9 @@ void load_pairs(const T* x, int64_t components, RotaryLayout layout, int64_t p, 
   }
 }
 
-template <class T>
-void store_pairs(T* y, int64_t components, RotaryLayout layout, int64_t p, int64_t n, simd::Vec<T> y0,
-                 simd::Vec<T> y1) {
-  if (layout == RotaryLayout::half_split) {
+template <class T, RotaryLayout layout>
+void store_pairs(T* y, int64_t components, int64_t p, int64_t n, simd::Vec<T> y0, simd::Vec<T> y1) {
+  if constexpr (layout == RotaryLayout::half_split) {
     simd::store_first<T>(n, y0, y + p);
     simd::store_first<T>(n, y1, y + components + p);
   } else if (n == simd::lanes<T>) {
@@ -98,37 +96,64 @@ void store_pairs(T* y, int64_t components, RotaryLayout layout, int64_t p, int64
   }
 }
 
+// f.template operator()<layout>(): the layout as a template argument.
+template <class F>
+void with_layout(RotaryLayout layout, F f) {
+  if (layout == RotaryLayout::interleaved)
+    f.template operator()<RotaryLayout::interleaved>();
+  else
+    f.template operator()<RotaryLayout::half_split>();
+}
+
 enum class Turn { forward, inverse };
 
-// x [batch, heads, length, head_dim], the tables [batch, heads, length, components] with broadcast strides
-template <class T>
-void turn(const Tensor& x, const Tables& tables, RotaryLayout layout, Turn direction, const Tensor& y) {
-  const int64_t components = tables.cos.extent(-1), head_dim = x.extent(-1);
-  const auto row_strides = [](const Tensor& t) {
-    Strides strides = t.strides();
-    strides[3] = 0;
-    return strides;
+// x [batch, heads, length, head_dim], the tables [batch, heads, length, components] with broadcast strides. A tile is
+// some positions of a batch entry in the memory order of y.
+template <class T, RotaryLayout layout, Turn direction>
+void turn(const Tensor& x, const Tables& tables, const Tensor& y) {
+  const int64_t batch = x.extent(0), heads = x.extent(1), length = x.extent(2), head_dim = x.extent(3);
+  const int64_t components = tables.cos.extent(-1);
+  const auto turn_row = [=](const T* from, const T* cos, const T* sin, T* to) {
+    const auto block = [&](int64_t p, int64_t n) {
+      simd::Vec<T> x0, x1;
+      load_pairs<T, layout>(from, components, p, n, x0, x1);
+      const simd::Vec<T> c = simd::load_first<T>(n, cos + p), table_s = simd::load_first<T>(n, sin + p);
+      const simd::Vec<T> s = direction == Turn::forward ? table_s : hn::Neg(table_s);
+      store_pairs<T, layout>(to, components, p, n, x0 * c - x1 * s, x1 * c + x0 * s);
+    };
+    int64_t p = 0;
+    for (; p + simd::lanes<T> <= components; p += simd::lanes<T>) block(p, simd::lanes<T>);
+    if (p < components) {  // the last whole vector may turn some components a second time
+      if (p > 0)
+        block(components - simd::lanes<T>, simd::lanes<T>);
+      else
+        block(0, components);
+    }
+    if (2 * components < head_dim) std::copy(from + 2 * components, from + head_dim, to + 2 * components);
   };
-  const StridedLoop<4> rows(x.shape().without(-1),
-                            {row_strides(y), row_strides(x), row_strides(tables.cos), row_strides(tables.sin)});
-  const T *const from = x.data<T>(), *const cos = tables.cos.data<T>(), *const sin = tables.sin.data<T>();
-  T* const to = y.data<T>();
-  rows.run(grain_for(head_dim), [&](const std::array<int64_t, 4>& at, int64_t count) {
-    for (int64_t row = 0; row < count; ++row) {
-      const T* const xr = from + at[1] + row * rows.step(1);
-      const T* const cr = cos + at[2] + row * rows.step(2);
-      const T* const sr = sin + at[3] + row * rows.step(3);
-      T* const yr = to + at[0] + row * rows.step(0);
-      for (int64_t p = 0; p < components; p += simd::lanes<T>) {
-        const int64_t n = std::min(simd::lanes<T>, components - p);
-        simd::Vec<T> x0, x1;
-        load_pairs<T>(xr, components, layout, p, n, x0, x1);
-        const simd::Vec<T> c = simd::load_first<T>(n, cr + p);
-        const simd::Vec<T> table_s = simd::load_first<T>(n, sr + p);
-        const simd::Vec<T> s = direction == Turn::forward ? table_s : hn::Neg(table_s);
-        store_pairs<T>(yr, components, layout, p, n, x0 * c - x1 * s, x1 * c + x0 * s);
+  const View<T> vx = x.view<T>(), vc = tables.cos.view<T>(), vs = tables.sin.view<T>(), vy = y.view<T>();
+  constexpr int64_t line = 64 / sizeof(T);
+  // The inner loop is over the axis along which rows are neighbours in memory.
+  const int outer = y.stride(1) < y.stride(2) ? 2 : 1, inner = 3 - outer;
+  const int64_t positions = std::max<int64_t>(1, grain_for(1) / ((outer == 1 ? 1 : heads) * head_dim));
+  const int64_t tiles = (length + positions - 1) / positions;
+  parallel_for(batch * tiles, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t tile = begin; tile < end; ++tile) {
+      const int64_t entry = tile / tiles, first = tile % tiles * positions, last = std::min(first + positions, length);
+      const int64_t outer_count = outer == 1 ? heads : last - first, inner_count = outer == 1 ? last - first : heads;
+      for (int64_t i = 0; i < outer_count; ++i) {
+        const auto start = [&](const View<T>& v) {
+          return v.data + entry * v.strides[0] + first * v.strides[2] + i * v.strides[outer];
+        };
+        const T *from = start(vx), *cos = start(vc), *sin = start(vs);
+        T* to = start(vy);
+        for (int64_t k = 0; k < inner_count; ++k) {
+          turn_row(from, cos, sin, to);
+          if (outer == 1)  // the processor's own prefetching of x suffers where a new row of the tables comes each time
+            for (int64_t c = 0; c < head_dim; c += line) __builtin_prefetch(from + 16 * head_dim + c);
+          from += vx.strides[inner], cos += vc.strides[inner], sin += vs.strides[inner], to += vy.strides[inner];
+        }
       }
-      std::copy(xr + 2 * components, xr + head_dim, yr + 2 * components);
     }
   });
 }
@@ -141,7 +166,14 @@ Tensor turned(const Tensor& x, const Tensor& cos, const Tensor& sin, RotaryLayou
   if (y.size() == 0) return y;
   // An axis of x that repeats itself (stride 0) would come innermost in y.
   if (y.stride(-1) != 1) y = Tensor::empty(x.shape(), x.dtype());
-  with_float("rotary", x.dtype(), [&]<class T>() { turn<T>(dense, tables, layout, direction, y); });
+  with_float("rotary", x.dtype(), [&]<class T>() {
+    with_layout(layout, [&]<RotaryLayout known>() {
+      if (direction == Turn::forward)
+        turn<T, known, Turn::forward>(dense, tables, y);
+      else
+        turn<T, known, Turn::inverse>(dense, tables, y);
+    });
+  });
   return y;
 }
 
@@ -170,31 +202,33 @@ RotaryTableGradients rotary_table_backward(const Tensor& x, const Tensor& cos, c
   if (x.size() == 0 || components == 0) return gradients;
   const int64_t table_rows = own[0] * own[1] * own[2], uses = shared[0] * shared[1] * shared[2];
   with_float("rotary", x.dtype(), [&]<class T>() {
-    parallel_for(table_rows, grain_for(2 * uses * components), [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) {
-        const std::array<int64_t, 3> first{row / own[2] / own[1], row / own[2] % own[1], row % own[2]};
-        T* const dcos = gradients.dcos.data<T>() + row * components;
-        T* const dsin = gradients.dsin.data<T>() + row * components;
-        for (int64_t use = 0; use < uses; ++use) {
-          const std::array<int64_t, 3> offset{use / shared[2] / shared[1], use / shared[2] % shared[1],
-                                              use % shared[2]};
-          const T *xr = dense_x.data<T>(), *dyr = dense_dy.data<T>();
-          for (int axis = 0; axis < 3; ++axis) {
-            xr += (first[axis] + offset[axis]) * dense_x.stride(axis);
-            dyr += (first[axis] + offset[axis]) * dense_dy.stride(axis);
-          }
-          for (int64_t p = 0; p < components; p += simd::lanes<T>) {
-            const int64_t n = std::min(simd::lanes<T>, components - p);
-            simd::Vec<T> x0, x1, dy0, dy1;
-            load_pairs<T>(xr, components, layout, p, n, x0, x1);
-            load_pairs<T>(dyr, components, layout, p, n, dy0, dy1);
-            const simd::Vec<T> dc = simd::load_first<T>(n, dcos + p) + (dy0 * x0 + dy1 * x1);
-            const simd::Vec<T> ds = simd::load_first<T>(n, dsin + p) + (dy1 * x0 - dy0 * x1);
-            simd::store_first<T>(n, dc, dcos + p);
-            simd::store_first<T>(n, ds, dsin + p);
+    with_layout(layout, [&]<RotaryLayout known>() {
+      parallel_for(table_rows, grain_for(2 * uses * components), [&](int64_t begin, int64_t end) {
+        for (int64_t row = begin; row < end; ++row) {
+          const std::array<int64_t, 3> first{row / own[2] / own[1], row / own[2] % own[1], row % own[2]};
+          T* const dcos = gradients.dcos.data<T>() + row * components;
+          T* const dsin = gradients.dsin.data<T>() + row * components;
+          for (int64_t use = 0; use < uses; ++use) {
+            const std::array<int64_t, 3> offset{use / shared[2] / shared[1], use / shared[2] % shared[1],
+                                                use % shared[2]};
+            const T *xr = dense_x.data<T>(), *dyr = dense_dy.data<T>();
+            for (int axis = 0; axis < 3; ++axis) {
+              xr += (first[axis] + offset[axis]) * dense_x.stride(axis);
+              dyr += (first[axis] + offset[axis]) * dense_dy.stride(axis);
+            }
+            for (int64_t p = 0; p < components; p += simd::lanes<T>) {
+              const int64_t n = std::min(simd::lanes<T>, components - p);
+              simd::Vec<T> x0, x1, dy0, dy1;
+              load_pairs<T, known>(xr, components, p, n, x0, x1);
+              load_pairs<T, known>(dyr, components, p, n, dy0, dy1);
+              const simd::Vec<T> dc = simd::load_first<T>(n, dcos + p) + (dy0 * x0 + dy1 * x1);
+              const simd::Vec<T> ds = simd::load_first<T>(n, dsin + p) + (dy1 * x0 - dy0 * x1);
+              simd::store_first<T>(n, dc, dcos + p);
+              simd::store_first<T>(n, ds, dsin + p);
+            }
           }
         }
-      }
+      });
     });
   });
   return gradients;
