@@ -11,8 +11,9 @@ namespace phasor {
 
 Var rms_norm(const Var& x, const Var& weight, double epsilon) {
   return record("rms_norm", rms_norm(x.value(), weight.value(), epsilon), {x, weight},
-                [x = x.value(), weight = weight.value(), epsilon](const Tensor& dy, Wanted) {
-                  const RmsNormGradients gradients = rms_norm_backward(x, weight, epsilon, dy);
+                [x = x.value(), weight = weight.value(), epsilon](const Tensor& dy, Wanted wanted) {
+                  const Tensor others = wanted[0] ? wanted.take(0) : Tensor();
+                  const RmsNormGradients gradients = rms_norm_backward(x, weight, epsilon, dy, others);
                   return std::vector{gradients.dx, gradients.dweight};
                 });
 }

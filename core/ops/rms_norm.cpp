@@ -68,15 +68,20 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon) {
   });
 }
 
-RmsNormGradients rms_norm_backward(const Tensor& x, const Tensor& weight, double epsilon, const Tensor& dy) {
+RmsNormGradients rms_norm_backward(const Tensor& x, const Tensor& weight, double epsilon, const Tensor& dy,
+                                   const Tensor& addend) {
   require_arguments("rms_norm_backward", x, weight, epsilon);
   require_same_shape("rms_norm_backward", "x", x, "dy", dy);
   require_same_dtype("rms_norm_backward", "x", x, "dy", dy);
+  if (addend.defined()) {
+    require_same_shape("rms_norm_backward", "x", x, "addend", addend);
+    require_same_dtype("rms_norm_backward", "x", x, "addend", addend);
+  }
   return with_float("rms_norm_backward", x.dtype(), [&]<class T>() -> RmsNormGradients {
     const Tensor from_x = dense_rows(x), from_dy = dense_rows(dy), dense_weight = weight.contiguous();
-    const Tensor dx = Tensor::empty_like(from_x);
+    const Tensor dx = Tensor::empty_like(from_x), added = addend.defined() ? dense_rows(addend) : dx;
     const int64_t width = x.extent(-1);
-    const RowLoop<3> rows(x.shape().without(-1), {dx.strides(), from_x.strides(), from_dy.strides()});
+    const RowLoop<4> rows(x.shape().without(-1), {dx.strides(), from_x.strides(), from_dy.strides(), added.strides()});
     // Each tile of rows sums into a row of its own; the rows are added in order afterwards. Tiles hold enough rows for
     // that sum to be small beside them.
     const int64_t tile = std::max<int64_t>(16, 65536 / std::max<int64_t>(width, 1));
@@ -85,18 +90,23 @@ RmsNormGradients rms_norm_backward(const Tensor& x, const Tensor& weight, double
       T* const dw = tile_sums.data<T>() + begin / tile * width;
       const T* const w = dense_weight.data<T>();
       for (int64_t row = begin; row < end; ++row) {
-        const std::array<int64_t, 3> at = rows.offsets(row);
+        const std::array<int64_t, 4> at = rows.offsets(row);
         const T* const x_row = from_x.data<T>() + at[1];
         const T* const dy_row = from_dy.data<T>() + at[2];
         const auto terms = [](auto v, auto d, auto s) { return std::pair(v * v, v * (d * s)); };
         const auto [squares, dot] = simd::sum_pair<T>(width, terms, x_row, dy_row, w);
         const T r = inverse_root(width, squares, epsilon);
         const simd::Vec<T> scale = simd::set<T>(r), shrink = simd::set<T>(r * r * r * (dot / static_cast<T>(width)));
-        const auto gradients = [&](auto v, auto d, auto s, auto sum) {
+        const auto gradients = [&](auto v, auto d, auto s, auto sum, auto... others) {
           const auto scaled = d * scale;
-          return std::pair(scaled * s - v * shrink, sum + scaled * v);
+          return std::pair(((scaled * s - v * shrink) + ... + others), sum + scaled * v);
         };
-        simd::map_pair(width, dx.data<T>() + at[0], dw, gradients, x_row, dy_row, w, static_cast<const T*>(dw));
+        T* const dx_row = dx.data<T>() + at[0];
+        const T* const added_row = added.data<T>() + at[3];
+        if (addend.defined())
+          simd::map_pair(width, dx_row, dw, gradients, x_row, dy_row, w, static_cast<const T*>(dw), added_row);
+        else
+          simd::map_pair(width, dx_row, dw, gradients, x_row, dy_row, w, static_cast<const T*>(dw));
       }
     });
     return {dx, sum(tile_sums, {0}).reshape({width})};

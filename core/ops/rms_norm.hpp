@@ -12,7 +12,9 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon);
 struct RmsNormGradients {
   Tensor dx, dweight;
 };
-RmsNormGradients rms_norm_backward(const Tensor& x, const Tensor& weight, double epsilon, const Tensor& dy);
+// With an addend, of the shape of x: dx + addend, to the bit as the gradient and then the sum, in one pass.
+RmsNormGradients rms_norm_backward(const Tensor& x, const Tensor& weight, double epsilon, const Tensor& dy,
+                                   const Tensor& addend = Tensor());
 
 namespace reference {
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon);

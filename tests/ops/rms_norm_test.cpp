@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include "autograd/ops.hpp"
+#include "core/ops/binary.hpp"
 #include "tests/support/comparison.hpp"
 #include "tests/support/op_case.hpp"
 
@@ -52,4 +53,19 @@ TEST_CASE("rms_norm: a row of zeros stays zero, and its gradient is finite") {
   const Var y = rms_norm(x, weight, 1e-6);
   CHECK(y.value().to_vector<float>() == std::vector<float>(10, 0));
   for (const float g : backward(sum(y))[x].to_vector<float>()) CHECK(g == doctest::Approx(1000).epsilon(1e-5));
+}
+
+TEST_CASE("rms_norm: the gradient onto what others sent has the bits of the gradient and then the sum") {
+  Random random{.seed = 9};
+  const Tensor x = random_tensor({6, 37}, random), weight = random_tensor({37}, random);
+  const Tensor dy = random_tensor({6, 37}, random), others = random_tensor({37, 6}, random).transpose(0, 1);
+  const RmsNormGradients plain = rms_norm_backward(x, weight, 1e-5, dy);
+  const RmsNormGradients onto = rms_norm_backward(x, weight, 1e-5, dy, others);
+  CHECK(onto.dx.to_vector<double>() == add(plain.dx, others).to_vector<double>());
+  CHECK(onto.dweight.to_vector<double>() == plain.dweight.to_vector<double>());
+  CHECK_THROWS_WITH_AS(rms_norm_backward(x, weight, 1e-5, dy, weight), doctest::Contains("addend"), ShapeError);
+  // A residual stream: x reaches the sum directly and through the norm.
+  const Var stream = Var::leaf(x), scale = Var::leaf(weight);
+  const Gradients gradients = backward(stream + rms_norm(stream, scale, 1e-5), dy);
+  CHECK(gradients[stream].to_vector<double>() == add(plain.dx, dy).to_vector<double>());
 }
