@@ -24,7 +24,12 @@ class RowLoop {
   int64_t count() const { return loop_.rows() * loop_.row(); }
 
   std::array<int64_t, N> offsets(int64_t row) const {
-    std::array<int64_t, N> at = loop_.offsets(row / loop_.row());
+    std::array<int64_t, N> at{};
+    if (loop_.rows() == 1) {  // no division: a row may be short
+      for (int n = 0; n < N; ++n) at[n] = row * loop_.step(n);
+      return at;
+    }
+    at = loop_.offsets(row / loop_.row());
     for (int n = 0; n < N; ++n) at[n] += row % loop_.row() * loop_.step(n);
     return at;
   }

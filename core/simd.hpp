@@ -24,7 +24,7 @@ using Tag = hn::ScalableTag<T>;
 template <class T>
 using Vec = hn::Vec<Tag<T>>;  // has operators + - * /
 template <class T>
-inline const int64_t lanes = static_cast<int64_t>(hn::Lanes(Tag<T>()));
+constexpr int64_t lanes = hn::MaxLanes(Tag<T>());  // no target here has vectors of a length known only at run time
 
 template <class T>
 Vec<T> set(T value) {
@@ -114,18 +114,36 @@ T max_lanes(Vec<T> v) {
   return hn::GetLane(hn::MaxOfLanes(Tag<T>(), v));
 }
 
+#if HWY_STATIC_TARGET <= HWY_AVX3
+// e^x of f32 to 1.06 ULP, with NaN for NaN: x = q ln 2 + r with q a multiple of 1/16 and |r| <= ln 2 / 32. Then e^x =
+// 2^floor(q) t e^r, where t = 2^(q - floor(q)) is looked up and e^r = 1 + r + r^2 / 2 + r^3 / 6 to 1e-8.
+template <class V>
+requires(sizeof(V) == 64 && sizeof(hn::TFromV<V>) == 4) V exp_f32_up_to_89(V x) {
+  alignas(64) static constexpr float sixteenths[16] = {
+      1.00000000f, 1.04427378f, 1.09050773f, 1.13878863f, 1.18920712f, 1.24185781f, 1.29683955f, 1.35425555f,
+      1.41421356f, 1.47682615f, 1.54221083f, 1.61049033f, 1.68179283f, 1.75625216f, 1.83400809f, 1.91520656f};
+  const hn::DFromV<V> d;
+  const auto c = [&](float value) { return hn::Set(d, value); };
+  const V bounded = hn::Max(c(-104), x);  // e^-104 rounds to 0. Max returns its second operand when that is NaN.
+  // Adding 1.5 * 2^19 leaves round(16 x / ln 2) in the low bits of the mantissa, where the lookup reads four of them.
+  const V magic = c(786432), shifted = hn::MulAdd(bounded, c(1.44269504f), magic), q = shifted - magic;
+  const V r = hn::MulAdd(q, c(1.90465421e-9f), hn::NegMulAdd(q, c(0.693147182f), bounded));  // ln 2 in two parts
+  const V t{_mm512_permutexvar_ps(_mm512_castps_si512(shifted.raw), hn::Load(d, sixteenths).raw)};
+  const V e_r_less_1 = hn::MulAdd(hn::MulAdd(c(0.166666667f), r, c(0.5f)), r * r, r);
+  return V{_mm512_scalef_ps(hn::MulAdd(e_r_less_1, t, t).raw, q.raw)};  // scalef takes the floor of q by itself
+}
+#endif
+
 // e^x of f32 to 1.02 ULP, with NaN for NaN: x = q ln 2 + r with |r| <= ln 2 / 2, e^x = 2^q e^r, and e^r = 1 + r + r^2
 // P(r) with P fitted for the least relative error (3e-9).
 template <class V>
-V exp_f32(V x) {
+V exp_f32_up_to_89(V x) {
   const hn::DFromV<V> d;
   const hn::RebindToSigned<decltype(d)> integers;
   const auto c = [&](float value) { return hn::Set(d, value); };
-  // e^89 overflows by itself. Min returns its second operand when that is NaN.
-  const V bounded = hn::Min(c(89), x);
   // Adding 1.5 * 2^23 leaves round(x / ln 2) in the low bits of the mantissa.
-  const V magic = c(12582912), shifted = hn::MulAdd(bounded, c(1.44269504f), magic), q = shifted - magic;
-  const V r = hn::MulAdd(q, c(1.90465421e-9f), hn::NegMulAdd(q, c(0.693147182f), bounded));  // ln 2 in two parts
+  const V magic = c(12582912), shifted = hn::MulAdd(x, c(1.44269504f), magic), q = shifted - magic;
+  const V r = hn::MulAdd(q, c(1.90465421e-9f), hn::NegMulAdd(q, c(0.693147182f), x));  // ln 2 in two parts
   const V r2 = r * r;
   const V p01 = hn::MulAdd(c(0.1666652f), r, c(0.49999994f)), p23 = hn::MulAdd(c(0.008368781f), r, c(0.041668393f));
   const V p = hn::MulAdd(hn::MulAdd(c(0.0013814467f), r2, p23), r2, p01);
@@ -144,13 +162,29 @@ V exp_f32(V x) {
 template <class V>
 V exp(V x) {
   if constexpr (sizeof(hn::TFromV<V>) == 4) {
-    return exp_f32(x);
+    // e^89 overflows by itself. Min returns its second operand when that is NaN.
+    return exp_f32_up_to_89(hn::Min(hn::Set(hn::DFromV<V>(), 89.0f), x));
   } else {
     const hn::DFromV<V> d;
     const V overflow = hn::Set(d, 709.782712893384), infinity = hn::Set(d, std::numeric_limits<double>::infinity());
     const V y = hn::IfThenElse(hn::Gt(x, overflow), infinity, hn::Exp(d, hn::Min(x, overflow)));
     return hn::IfThenElse(hn::IsNaN(x), x, y);
   }
+}
+
+// e^x for x up to 0, where nothing overflows: NaN for NaN, anything for other x.
+template <class V>
+V exp_of_nonpositive(V x) {
+  if constexpr (sizeof(hn::TFromV<V>) == 4)
+    return exp_f32_up_to_89(x);
+  else
+    return exp(x);
+}
+
+// Natural logarithm of a number above 0, to about 1 ULP; NaN for NaN.
+template <class V>
+V log_of_positive(V x) {
+  return hn::IfThenElse(hn::IsNaN(x), x, hn::Log(hn::DFromV<V>(), x));
 }
 
 // y[i] = f(x0[i], x1[i], ...) for i < n; f takes and returns vectors.
@@ -262,6 +296,54 @@ T maximum(int64_t n, const T* x) {
   }
   const T largest = max_lanes<T>(hn::Max(even, odd));
   return hn::AllFalse(Tag<T>(), nan) ? largest : std::numeric_limits<T>::quiet_NaN();
+}
+
+// The same where no x[i] is NaN, in half the time; with one, any number or NaN.
+template <class T>
+T maximum_of_numbers(int64_t n, const T* x) {
+  Vec<T> m0 = set<T>(x[0]), m1 = m0, m2 = m0, m3 = m0;
+  int64_t i = 0;
+  for (; i + 4 * lanes<T> <= n; i += 4 * lanes<T>) {
+    m0 = hn::Max(m0, load<T>(x + i));
+    m1 = hn::Max(m1, load<T>(x + i + lanes<T>));
+    m2 = hn::Max(m2, load<T>(x + i + 2 * lanes<T>));
+    m3 = hn::Max(m3, load<T>(x + i + 3 * lanes<T>));
+  }
+  for (; i + lanes<T> <= n; i += lanes<T>) m0 = hn::Max(m0, load<T>(x + i));
+  if (i < n) {
+    const auto mask = hn::FirstN(Tag<T>(), static_cast<size_t>(n - i));
+    m1 = hn::Max(m1, hn::IfThenElse(mask, load_first<T>(n - i, x + i), m1));
+  }
+  return max_lanes<T>(hn::Max(hn::Max(m0, m1), hn::Max(m2, m3)));
+}
+
+// The sum of y[i] = f(x[i]) for i < n, and the maximum_of_numbers of next[i]: f of one row keeps the processor busy
+// while another one arrives from memory. y is written unless it is nullptr. The order of the additions depends on n
+// alone.
+template <class T, class F>
+std::pair<T, T> map_sum_and_maximum(int64_t n, T* y, F f, const T* x, const T* next) {
+  Vec<T> a0 = set<T>(0), a1 = a0, m0 = set<T>(next[0]), m1 = m0;
+  int64_t i = 0;
+  for (; i + 2 * lanes<T> <= n; i += 2 * lanes<T>) {
+    const Vec<T> v0 = f(load<T>(x + i)), v1 = f(load<T>(x + i + lanes<T>));
+    if (y) {
+      store<T>(v0, y + i);
+      store<T>(v1, y + i + lanes<T>);
+    }
+    a0 = a0 + v0;
+    a1 = a1 + v1;
+    m0 = hn::Max(m0, load<T>(next + i));
+    m1 = hn::Max(m1, load<T>(next + i + lanes<T>));
+  }
+  for (; i < n; i += lanes<T>) {
+    const int64_t count = std::min(n - i, lanes<T>);
+    const auto mask = hn::FirstN(Tag<T>(), static_cast<size_t>(count));
+    const Vec<T> v = f(load_first<T>(count, x + i));
+    if (y) store_first<T>(count, v, y + i);
+    a0 = a0 + hn::IfThenElseZero(mask, v);
+    m0 = hn::Max(m0, hn::IfThenElse(mask, load_first<T>(count, next + i), m0));
+  }
+  return {sum_lanes<T>(a0 + a1), max_lanes<T>(hn::Max(m0, m1))};
 }
 
 }  // namespace phasor::simd

@@ -35,37 +35,91 @@ Tensor cross_entropy_by_row(const Tensor& logits, const Tensor& targets, int64_t
 
 namespace {
 
-std::vector<int64_t> checked_targets(const char* op, const Tensor& logits, const Tensor& targets, int64_t ignore) {
+// The targets as i64 in row-major order.
+Tensor checked_targets(const char* op, const Tensor& logits, const Tensor& targets, int64_t ignore) {
   require_float(op, "logits", logits);
   require_defined(op, "targets", targets);
   require(logits.rank() >= 1 && logits.shape().without(-1) == targets.shape(), op, "logits is ", logits.shape(),
           ", targets is ", targets.shape(), "; logits must be the shape of targets and one more axis, the classes");
-  return checked_ids(op, "target", targets, logits.extent(-1), ignore);
+  const int64_t classes = logits.extent(-1);
+  if (targets.dtype() == Dtype::i32 || targets.dtype() == Dtype::i64) {
+    const Tensor wanted = targets.to(Dtype::i64).contiguous();
+    const int64_t* const target = wanted.data<int64_t>();
+    int64_t inside = 0;
+    for (int64_t row = 0; row < wanted.size(); ++row)
+      inside += static_cast<uint64_t>(target[row]) < static_cast<uint64_t>(classes) || target[row] == ignore;
+    if (inside == wanted.size()) return wanted;
+  }
+  checked_ids(op, "target", targets, classes, ignore);  // throws, and says which one is wrong
+  return targets;
 }
 
-int64_t counted_rows(const char* op, const std::vector<int64_t>& targets, int64_t ignore) {
-  const int64_t counted = static_cast<int64_t>(targets.size()) - std::count(targets.begin(), targets.end(), ignore);
+int64_t counted_rows(const char* op, const Tensor& targets, int64_t ignore) {
+  const int64_t* const first = targets.data<int64_t>();
+  const int64_t counted = targets.size() - std::count(first, first + targets.size(), ignore);
   require<ValueError>(counted > 0, op, "all ", targets.size(), " targets are ignored; a mean needs at least one row");
   return counted;
 }
 
+// A row of logits that counts: where it and the row of its gradient begin, its target and place among the targets.
+template <class T>
+struct Row {
+  const T* logits;
+  T* dlogits;
+  int64_t target, place;
+  T largest, normaliser;  // the maximum m, and the sum of e^(logit - m)
+};
+
+// The tiles of a loop over rows: some 32 KB of logits, few enough for arrays on the stack.
+constexpr int64_t most_rows = 32;
+int64_t rows_of_tile(int64_t classes) { return std::clamp<int64_t>(8192 / classes, 1, most_rows); }
+
+// The normaliser of each row, in order; the exponentials go to dlogits where there is one. done(k) follows when the
+// next row is on its way. Maxima are found two rows ahead. (A NaN need not show in one: e^(NaN - m) is NaN again.)
+template <class T, class Done>
+void normalise(int64_t classes, Row<T>* rows, int64_t count, Done done) {
+  constexpr int64_t ahead = 2;
+  for (int64_t k = 0; k < std::min(ahead, count); ++k)
+    rows[k].largest = simd::maximum_of_numbers(classes, rows[k].logits);
+  for (int64_t k = 0; k < count; ++k) {
+    const simd::Vec<T> shift = simd::set<T>(rows[k].largest);
+    const auto exponential = [&](auto v) { return simd::exp_of_nonpositive(v - shift); };
+    Row<T>& later = rows[std::min(k + ahead, count - 1)];
+    const auto [sum, largest] =
+        simd::map_sum_and_maximum(classes, rows[k].dlogits, exponential, rows[k].logits, later.logits);
+    rows[k].normaliser = sum;
+    if (k + ahead < count) later.largest = largest;
+    if (k > 0) done(k - 1);
+  }
+  if (count > 0) done(count - 1);
+}
+
 // The loss of each row in row-major order, in double.
-std::vector<double> row_losses(const Tensor& logits, const std::vector<int64_t>& targets, int64_t ignore) {
-  std::vector<double> losses(targets.size());
+Tensor row_losses(const Tensor& logits, const Tensor& targets, int64_t ignore) {
+  const Tensor losses = Tensor::empty(targets.shape(), Dtype::f64);
+  const int64_t classes = logits.extent(-1);
+  if (losses.size() == 0) return losses;
   with_float("cross_entropy", logits.dtype(), [&]<class T>() {
     const Tensor from = dense_rows(logits);
-    const int64_t classes = logits.extent(-1);
-    const Shape outer = logits.shape().without(-1);
-    const RowLoop<2> rows(outer, {from.strides(), contiguous_strides(outer)});
-    rows.run(classes, [&](const std::array<int64_t, 2>& at) {
-      const int64_t target = targets[at[1]];
-      if (target == ignore) return;
-      const T* const row = from.data<T>() + at[0];
-      const T largest = simd::maximum(classes, row);
-      const simd::Vec<T> shift = simd::set<T>(largest);
-      const T normaliser = simd::sum<T>(
-          classes, [&](auto v) { return simd::exp(v - shift); }, row);
-      losses[at[1]] = std::log(static_cast<double>(normaliser)) + (static_cast<double>(largest) - row[target]);
+    const RowLoop<2> loop(targets.shape(), {from.strides(), targets.strides()});
+    const T* const first = from.data<T>();
+    const int64_t* const target = targets.data<int64_t>();
+    double* const loss = losses.data<double>();
+    parallel_for(loop.count(), rows_of_tile(classes), [&](int64_t begin, int64_t end) {
+      Row<T> rows[most_rows];
+      alignas(64) double normaliser[most_rows];
+      int64_t count = 0;
+      for (int64_t row = begin; row < end; ++row) {
+        const std::array<int64_t, 2> at = loop.offsets(row);
+        loss[at[1]] = 0;
+        if (target[at[1]] != ignore) rows[count++] = {first + at[0], nullptr, target[at[1]], at[1], 0, 0};
+      }
+      normalise(classes, rows, count, [&](int64_t k) { normaliser[k] = static_cast<double>(rows[k].normaliser); });
+      simd::map(
+          count, normaliser, [](auto v) { return simd::log_of_positive(v); }, normaliser);
+      for (int64_t k = 0; k < count; ++k)
+        loss[rows[k].place] = normaliser[k] + (static_cast<double>(rows[k].largest) -
+                                               static_cast<double>(rows[k].logits[rows[k].target]));
     });
   });
   return losses;
@@ -74,22 +128,22 @@ std::vector<double> row_losses(const Tensor& logits, const std::vector<int64_t>&
 }  // namespace
 
 Tensor cross_entropy_by_row(const Tensor& logits, const Tensor& targets, int64_t ignore) {
-  const std::vector<double> losses =
-      row_losses(logits, checked_targets("cross_entropy_by_row", logits, targets, ignore), ignore);
-  return Tensor::of<double>(targets.shape(), losses).to(logits.dtype());
+  return row_losses(logits, checked_targets("cross_entropy_by_row", logits, targets, ignore), ignore)
+      .to(logits.dtype());
 }
 
 Tensor cross_entropy(const Tensor& logits, const Tensor& targets, int64_t ignore) {
-  const std::vector<int64_t> wanted = checked_targets("cross_entropy", logits, targets, ignore);
+  const Tensor wanted = checked_targets("cross_entropy", logits, targets, ignore);
   const int64_t counted = counted_rows("cross_entropy", wanted, ignore);
-  double total = 0;
-  for (const double loss : row_losses(logits, wanted, ignore)) total += loss;
+  const Tensor losses = row_losses(logits, wanted, ignore);
+  const double total = simd::sum<double>(
+      losses.size(), [](auto v) { return v; }, static_cast<const double*>(losses.data<double>()));
   return Tensor::scalar(total / static_cast<double>(counted), logits.dtype());
 }
 
 Tensor cross_entropy_backward(const Tensor& logits, const Tensor& targets, int64_t ignore, const Tensor& dloss) {
   constexpr const char* op = "cross_entropy_backward";
-  const std::vector<int64_t> wanted = checked_targets(op, logits, targets, ignore);
+  const Tensor wanted = checked_targets(op, logits, targets, ignore);
   require_defined(op, "dloss", dloss);
   require(dloss.rank() == 0 || dloss.shape() == targets.shape(), op, "dloss is ", dloss.shape(), ", targets is ",
           targets.shape(), "; dloss must have the shape of targets or be a scalar");
@@ -100,21 +154,31 @@ Tensor cross_entropy_backward(const Tensor& logits, const Tensor& targets, int64
     const Tensor from = dense_rows(logits), weights = dloss.broadcast_to(targets.shape());
     const Tensor dlogits = Tensor::empty_like(from);
     const int64_t classes = logits.extent(-1);
-    const Shape outer = logits.shape().without(-1);
-    const RowLoop<4> rows(outer, {dlogits.strides(), from.strides(), contiguous_strides(outer), weights.strides()});
-    rows.run(classes, [&](const std::array<int64_t, 4>& at) {
-      T* const out = dlogits.data<T>() + at[0];
-      const T* const row = from.data<T>() + at[1];
-      const int64_t target = wanted[at[2]];
-      if (target == ignore) return void(std::fill_n(out, classes, T(0)));
-      const T weight = weights.data<T>()[at[3]] / static_cast<T>(counted);
-      const simd::Vec<T> shift = simd::set<T>(simd::maximum(classes, row));
-      const T normaliser = simd::map_sum(
-          classes, out, [&](auto v) { return simd::exp(v - shift); }, row);
-      const simd::Vec<T> scale = simd::set<T>(weight / normaliser);
-      simd::map(
-          classes, out, [&](auto v) { return v * scale; }, static_cast<const T*>(out));
-      out[target] -= weight;
+    if (dlogits.size() == 0) return dlogits;
+    const RowLoop<4> loop(targets.shape(), {dlogits.strides(), from.strides(), wanted.strides(), weights.strides()});
+    const T *const first = from.data<T>(), *const weight = weights.data<T>();
+    const int64_t* const target = wanted.data<int64_t>();
+    T* const out = dlogits.data<T>();
+    parallel_for(loop.count(), rows_of_tile(classes), [&](int64_t begin, int64_t end) {
+      Row<T> rows[most_rows];
+      T factor[most_rows];
+      int64_t count = 0;
+      for (int64_t row = begin; row < end; ++row) {
+        const std::array<int64_t, 4> at = loop.offsets(row);
+        if (target[at[2]] == ignore) {
+          std::fill_n(out + at[0], classes, T(0));
+          continue;
+        }
+        factor[count] = weight[at[3]] / static_cast<T>(counted);
+        rows[count++] = {first + at[1], out + at[0], target[at[2]], at[2], 0, 0};
+      }
+      normalise(classes, rows, count, [&](int64_t k) {
+        T* const row = rows[k].dlogits;
+        const simd::Vec<T> scale = simd::set<T>(factor[k] / rows[k].normaliser);
+        simd::map(
+            classes, row, [&](auto v) { return v * scale; }, static_cast<const T*>(row));
+        row[rows[k].target] -= factor[k];
+      });
     });
     return dlogits;
   });

@@ -7,6 +7,7 @@
 
 #include "autograd/ops.hpp"
 #include "core/ops/reduce.hpp"
+#include "core/random.hpp"
 #include "tests/support/comparison.hpp"
 #include "tests/support/op_case.hpp"
 
@@ -113,6 +114,24 @@ TEST_CASE("cross_entropy: an ignored row may hold anything") {
   const Var loss = cross_entropy(leaf, Tensor::of<int32_t>({2}, {-1, 1}));
   CHECK(std::isfinite(loss.value().item<float>()));
   for (const float g : backward(loss)[leaf].to_vector<float>()) CHECK(std::isfinite(g));
+}
+
+TEST_CASE("cross_entropy: a NaN shows in its row, wherever it stands, and in no other") {
+  for (const Dtype dtype : {Dtype::f32, Dtype::f64})
+    for (const int64_t at : {0, 1, 15, 16, 40, 64, 65}) {
+      Random random{.seed = 4};
+      const Tensor x = normal({5, 66}, 0, 3, dtype, random);
+      fill(x.select(0, 2).select(0, at), std::numeric_limits<double>::quiet_NaN());
+      const Tensor targets = Tensor::of<int64_t>({5}, {0, 65, 30, 3, 64});
+      const std::vector<double> losses = cross_entropy_by_row(x, targets).to(Dtype::f64).to_vector<double>();
+      const std::vector<double> dx = cross_entropy_backward(x, targets, no_ignored_target, Tensor::full({5}, 1, dtype))
+                                         .to(Dtype::f64)
+                                         .to_vector<double>();
+      for (int64_t row = 0; row < 5; ++row) {
+        CHECK(std::isnan(losses[row]) == (row == 2));
+        for (int64_t i = 0; i < 66; ++i) CHECK(std::isnan(dx[row * 66 + i]) == (row == 2));
+      }
+    }
 }
 
 TEST_CASE("cross_entropy: logits of any size give a finite loss") {

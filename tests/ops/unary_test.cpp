@@ -252,7 +252,7 @@ TEST_CASE("clamp: NaN and the bounds") {
   CHECK_THROWS_AS(clamp_backward(Tensor::zeros({2}, Dtype::f32), 1, 0, Tensor::zeros({2}, Dtype::f32)), ValueError);
 }
 
-TEST_CASE("gelu, gelu_tanh, softplus: relative errors, also where the value is nearly 0") {
+TEST_CASE("exp, gelu, gelu_tanh, softplus: relative errors, also where the value is nearly 0") {
   // The limits are those of the worst point of the range, rounded up, in units of half the last place. gelu_tanh pays
   // for the rounding of 2 u, which e^(2 u) multiplies by |2 u|; so does gelu in f64 with erfc.
   using Long = long double;
@@ -273,6 +273,9 @@ TEST_CASE("gelu, gelu_tanh, softplus: relative errors, also where the value is n
     return x / (1 + std::exp(-2 * std::sqrt(2 / std::numbers::pi_v<Long>) * (x + Long(0.044715) * x * x * x)));
   };
   const auto softplus_of = [](Long x) { return std::log1p(std::exp(x)); };
+  const auto exponential = [](Long x) { return std::exp(x); };
+  CHECK(worst(exp, exponential, Dtype::f32, -80) < 2.2);
+  CHECK(worst(exp, exponential, Dtype::f64, -700) < 2.2);
   CHECK(worst(gelu, exact, Dtype::f32, -12) < 16);
   CHECK(worst(gelu, exact, Dtype::f64, -12) < 300);
   CHECK(worst(gelu_tanh, by_tanh, Dtype::f32, -5) < 45);
