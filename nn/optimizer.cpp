@@ -21,6 +21,42 @@ double sum_of_squares(int64_t n, const T* x) {
   return sum;
 }
 
+// Elements begin .. end of one tensor of a list: one parallel loop over such pieces serves all tensors, also small
+// ones.
+struct Piece {
+  size_t tensor;
+  int64_t begin, end;
+};
+
+std::vector<Piece> pieces_of(const std::vector<Tensor>& list, int64_t longest) {
+  std::vector<Piece> pieces;
+  for (size_t i = 0; i < list.size(); ++i)
+    for (int64_t begin = 0; begin < list[i].size(); begin += longest)
+      pieces.push_back({i, begin, std::min(begin + longest, list[i].size())});
+  return pieces;
+}
+
+std::vector<Tensor> row_major(const std::vector<Tensor>& list) {
+  std::vector<Tensor> copies;
+  for (const Tensor& t : list) copies.push_back(t.contiguous());
+  return copies;
+}
+
+// In vectors of f32 over at most 4096 elements, then in double: no sum loses small squares. What overflows f32 is
+// squared again in double.
+template <class T>
+double sum_of_all_squares(int64_t n, const T* x) {
+  constexpr int64_t part = 4096;
+  double sum = 0;
+  for (int64_t i = 0; i < n; i += part) {
+    const int64_t count = std::min(part, n - i);
+    const double fast = static_cast<double>(simd::sum<T>(
+        count, [](auto v) { return v * v; }, x + i));
+    sum += std::isfinite(fast) ? fast : sum_of_squares(count, x + i);
+  }
+  return sum;
+}
+
 }  // namespace
 
 GradientList gradients_of(const Gradients& gradients, const ParameterList& parameters) {
@@ -31,30 +67,48 @@ GradientList gradients_of(const Gradients& gradients, const ParameterList& param
 }
 
 double global_norm(const GradientList& gradients) {
-  double total = 0;
-  for (const Tensor& gradient : gradients) {
-    const Tensor g = gradient.contiguous();
-    constexpr int64_t tile = 1 << 16;
-    std::vector<double> partial(static_cast<size_t>((g.size() + tile - 1) / tile));
-    with_float("global_norm", g.dtype(), [&]<class T>() {
-      const T* const values = g.data<T>();
-      parallel_for(g.size(), tile, [&](int64_t begin, int64_t end) {
-        // In vectors of f32 over at most 1024 elements, then in double: no sum loses small squares.
-        // What overflows f32 is squared again in double.
-        double sum = 0;
-        for (int64_t i = begin; i < end; i += 1024) {
-          const int64_t count = std::min<int64_t>(1024, end - i);
-          const double fast = static_cast<double>(simd::sum<T>(
-              count, [](auto v) { return v * v; }, values + i));
-          sum += std::isfinite(fast) ? fast : sum_of_squares(count, values + i);
-        }
-        partial[static_cast<size_t>(begin / tile)] = sum;
-      });
-    });
-    total = std::accumulate(partial.begin(), partial.end(), total);
-  }
-  return std::sqrt(total);
+  const std::vector<Tensor> dense = row_major(gradients);
+  const std::vector<Piece> pieces = pieces_of(dense, 1 << 16);
+  std::vector<double> partial(pieces.size());
+  parallel_for(static_cast<int64_t>(pieces.size()), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const auto [tensor, first, last] = pieces[static_cast<size_t>(i)];
+      const Tensor& g = dense[tensor];
+      partial[static_cast<size_t>(i)] = with_float(
+          "global_norm", g.dtype(),
+          [&, first = first, last = last]<class T>() { return sum_of_all_squares(last - first, g.data<T>() + first); });
+    }
+  });
+  return std::sqrt(std::accumulate(partial.begin(), partial.end(), 0.0));
 }
+
+namespace {
+
+// One piece of one parameter; what the letters mean stands in the header.
+template <class T>
+struct AdamWUpdate {
+  simd::Vec<T> scale, beta1, rest1, beta2, rest2, keep, rate, inverse2, epsilon;
+
+  void operator()(int64_t n, T* w, T* m, T* v, const T* g) const {
+    int64_t i = 0;
+    for (; i + simd::lanes<T> <= n; i += simd::lanes<T>) at(simd::lanes<T>, w + i, m + i, v + i, g + i);
+    if (i < n) at(n - i, w + i, m + i, v + i, g + i);
+  }
+
+ private:
+  // The first n lanes.
+  void at(int64_t n, T* w, T* m, T* v, const T* g) const {
+    using namespace simd;
+    const Vec<T> gradient = load_first<T>(n, g) * scale;
+    const Vec<T> mean = beta1 * load_first<T>(n, m) + rest1 * gradient;
+    const Vec<T> square = beta2 * load_first<T>(n, v) + rest2 * gradient * gradient;
+    store_first<T>(n, mean, m);
+    store_first<T>(n, square, v);
+    store_first<T>(n, load_first<T>(n, w) * keep - rate * mean / (hn::Sqrt(square) * inverse2 + epsilon), w);
+  }
+};
+
+}  // namespace
 
 AdamW::AdamW(const ParameterList& parameters, AdamWOptions options_) : options(options_) {
   for (const Parameter& p : parameters.all()) {
@@ -82,37 +136,31 @@ void AdamW::step(const ParameterList& parameters, const GradientList& gradients,
   ++steps;
   const double correction1 = 1 - std::pow(options.beta1, static_cast<double>(steps));
   const double correction2 = 1 - std::pow(options.beta2, static_cast<double>(steps));
-  for (size_t i = 0; i < all.size(); ++i) {
-    const Tensor w = all[i].var.value_to_change(), g = gradients[i].contiguous();
-    const double decay = options.weight_decay * all[i].options.weight_decay_factor;
-    const double own_rate = learning_rate * all[i].options.learning_rate_factor;
-    with_float("adamw", w.dtype(), [&]<class T>() {
-      using namespace simd;
-      const Vec<T> beta1 = set(T(options.beta1)), rest1 = set(T(1 - options.beta1));
-      const Vec<T> beta2 = set(T(options.beta2)), rest2 = set(T(1 - options.beta2));
-      const Vec<T> scale = set(T(gradient_scale)), keep = set(T(1 - own_rate * decay)),
-                   epsilon = set(T(options.epsilon));
-      const Vec<T> rate = set(T(own_rate / correction1)), inverse2 = set(T(1 / std::sqrt(correction2)));
-      T *const pw = w.data<T>(), *const pm = first[i].data<T>(), *const pv = second[i].data<T>();
-      const T* const pg = g.data<T>();
-      parallel_for(w.size(), 1 << 14, [&](int64_t begin, int64_t end) {
-        const auto update = [&](auto load_at, auto store_at) {
-          const Vec<T> gradient = load_at(pg) * scale;
-          const Vec<T> m = beta1 * load_at(pm) + rest1 * gradient;
-          const Vec<T> v = beta2 * load_at(pv) + rest2 * gradient * gradient;
-          store_at(m, pm);
-          store_at(v, pv);
-          store_at(load_at(pw) * keep - rate * m / (hn::Sqrt(v) * inverse2 + epsilon), pw);
-        };
-        int64_t j = begin;
-        for (; j + lanes<T> <= end; j += lanes<T>)
-          update([&](const T* p) { return load<T>(p + j); }, [&](Vec<T> v, T* p) { store<T>(v, p + j); });
-        if (j < end)
-          update([&](const T* p) { return load_first<T>(end - j, p + j); },
-                 [&](Vec<T> v, T* p) { store_first<T>(end - j, v, p + j); });
+  std::vector<Tensor> weights;
+  for (const Parameter& p : all) weights.push_back(p.var.value_to_change());
+  const std::vector<Tensor> dense = row_major(gradients);
+  const std::vector<Piece> pieces = pieces_of(weights, 1 << 14);
+  parallel_for(static_cast<int64_t>(pieces.size()), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t piece = begin; piece < end; ++piece) {
+      const auto [i, first_of_piece, end_of_piece] = pieces[static_cast<size_t>(piece)];
+      const double decay = options.weight_decay * all[i].options.weight_decay_factor;
+      const double own_rate = learning_rate * all[i].options.learning_rate_factor;
+      with_float("adamw", weights[i].dtype(), [&, i = i, from = first_of_piece, to = end_of_piece]<class T>() {
+        const auto number = [](double value) { return simd::set(static_cast<T>(value)); };
+        const AdamWUpdate<T> update{.scale = number(gradient_scale),
+                                    .beta1 = number(options.beta1),
+                                    .rest1 = number(1 - options.beta1),
+                                    .beta2 = number(options.beta2),
+                                    .rest2 = number(1 - options.beta2),
+                                    .keep = number(1 - own_rate * decay),
+                                    .rate = number(own_rate / correction1),
+                                    .inverse2 = number(1 / std::sqrt(correction2)),
+                                    .epsilon = number(options.epsilon)};
+        update(to - from, weights[i].data<T>() + from, first[i].data<T>() + from, second[i].data<T>() + from,
+               dense[i].data<T>() + from);
       });
-    });
-  }
+    }
+  });
 }
 
 void clip_each(const ParameterList& parameters, GradientList& gradients) {
