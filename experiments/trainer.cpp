@@ -142,7 +142,13 @@ Transformer train(const Settings& settings, const Corpus& corpus, const RunFolde
   const std::optional<RunPosition> position = load_newest(folder.path(), settings, model.parameters(), &optimizer);
   require<FileError>(!position || position->corpus_sha256 == corpus.sha256, "train", settings.corpus,
                      " is not the text this run began with; start a new run for the new text");
-  if (optimizer.steps >= t.steps) return model;
+  const auto prune = [&] {
+    prune_checkpoints(folder.path(), optimizer.steps, settings.checkpoint.every, settings.checkpoint.keep);
+  };
+  if (optimizer.steps >= t.steps) {
+    prune();  // killed between the last checkpoint and this
+    return model;
+  }
   require_room(folder.path(), model.parameters(), settings.checkpoint.keep);
 
   AppendFile metrics(folder.file("metrics.jsonl"), position ? position->metrics_bytes : 0);
@@ -151,7 +157,7 @@ Transformer train(const Settings& settings, const Corpus& corpus, const RunFolde
     metrics.sync();
     save_checkpoint(folder.path(), settings, model.parameters(), optimizer,
                     {metrics.bytes(), corpus.sha256, optimizer.steps});
-    prune_checkpoints(folder.path(), optimizer.steps, settings.checkpoint.every, settings.checkpoint.keep);
+    prune();
   };
 
   const std::span<const uint8_t> text = split(corpus).train;

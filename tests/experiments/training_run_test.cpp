@@ -124,6 +124,17 @@ TEST_CASE("killed at any moment and resumed, a run ends with the bytes of the ru
   CHECK(kills >= 12);
 }
 
+TEST_CASE("killed after the last checkpoint, before the oldest one was removed: resumed, the same files") {
+  const Place place;
+  REQUIRE(run_phasor(place.train("whole")).exit_code == 0);
+  REQUIRE(run_phasor(place.train("killed")).exit_code == 0);
+  const fs::path killed = place.folder / "killed";
+  fs::copy_file(killed / "checkpoint-0000000040.safetensors", killed / "checkpoint-0000000020.safetensors");
+  for (const char* name : {"results.csv", "results.txt", "report.html"}) fs::remove(killed / name);
+  REQUIRE(run_phasor(place.train("killed", {}, {"--resume"})).exit_code == 0);
+  check_same_run(place.folder / "whole", killed);
+}
+
 TEST_CASE("SIGINT and SIGTERM: a checkpoint, exit 130 and 143, and the same end") {
   const Place place;
   const std::vector<std::string> longer = {"train.steps=400", "checkpoint.every=250"};
