@@ -44,6 +44,26 @@ class RowLoop {
     });
   }
 
+  // write(at, measure(at)) for the rows begin .. end. Each row is measured before the one in front of it is written:
+  // that keeps the processor busy while the sum over a row is on its way through adders, divisions and roots.
+  template <class Measure, class Write>
+  void run_ahead(int64_t begin, int64_t end, Measure&& measure, Write&& write) const {
+    std::array<int64_t, N> at = offsets(begin);
+    auto measured = measure(at);
+    for (int64_t row = begin; row + 1 < end; ++row) {
+      const std::array<int64_t, N> next_at = offsets(row + 1);
+      const auto next = measure(next_at);
+      write(at, measured);
+      at = next_at;
+      measured = next;
+    }
+    write(at, measured);
+  }
+  template <class Measure, class Write>
+  void run_ahead(int64_t width, Measure&& measure, Write&& write) const {
+    parallel_for(count(), grain(width), [&](int64_t begin, int64_t end) { run_ahead(begin, end, measure, write); });
+  }
+
  private:
   StridedLoop<N> loop_;
 };

@@ -55,14 +55,17 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon) {
     const Tensor y = Tensor::empty_like(from);
     const int64_t width = x.extent(-1);
     const RowLoop<2> rows(x.shape().without(-1), {y.strides(), from.strides()});
-    rows.run(width, [&](const std::array<int64_t, 2>& at) {
-      const T* const x_row = from.data<T>() + at[1];
+    const T *const first = from.data<T>(), *const w = scale.data<T>();
+    T* const to = y.data<T>();
+    const auto root_of_row = [&](const auto& at) {
       const T squares = simd::sum<T>(
-          width, [](auto v) { return v * v; }, x_row);
-      const simd::Vec<T> r = simd::set<T>(inverse_root(width, squares, epsilon));
+          width, [](auto v) { return v * v; }, first + at[1]);
+      return inverse_root(width, squares, epsilon);
+    };
+    rows.run_ahead(width, root_of_row, [&](const auto& at, T root) {
+      const simd::Vec<T> r = simd::set<T>(root);
       simd::map(
-          width, y.data<T>() + at[0], [&](auto v, auto w) { return v * r * w; }, x_row,
-          static_cast<const T*>(scale.data<T>()));
+          width, to + at[0], [&](auto v, auto factor) { return v * r * factor; }, first + at[1], w);
     });
     return y;
   });
@@ -86,28 +89,30 @@ RmsNormGradients rms_norm_backward(const Tensor& x, const Tensor& weight, double
     // that sum to be small beside them.
     const int64_t tile = std::max<int64_t>(16, 65536 / std::max<int64_t>(width, 1));
     const Tensor tile_sums = Tensor::zeros({(rows.count() + tile - 1) / tile, width}, x.dtype());
+    const T *const first_x = from_x.data<T>(), *const first_dy = from_dy.data<T>(), *const w = dense_weight.data<T>();
+    const T* const first_added = added.data<T>();
+    T *const first_dx = dx.data<T>(), *const sums = tile_sums.data<T>();
     parallel_for(rows.count(), tile, [&](int64_t begin, int64_t end) {
-      T* const dw = tile_sums.data<T>() + begin / tile * width;
-      const T* const w = dense_weight.data<T>();
-      for (int64_t row = begin; row < end; ++row) {
-        const std::array<int64_t, 4> at = rows.offsets(row);
-        const T* const x_row = from_x.data<T>() + at[1];
-        const T* const dy_row = from_dy.data<T>() + at[2];
+      T* const dw = sums + begin / tile * width;
+      const auto measure = [&](const auto& at) {
         const auto terms = [](auto v, auto d, auto s) { return std::pair(v * v, v * (d * s)); };
-        const auto [squares, dot] = simd::sum_pair<T>(width, terms, x_row, dy_row, w);
+        const auto [squares, dot] = simd::sum_pair<T>(width, terms, first_x + at[1], first_dy + at[2], w);
         const T r = inverse_root(width, squares, epsilon);
-        const simd::Vec<T> scale = simd::set<T>(r), shrink = simd::set<T>(r * r * r * (dot / static_cast<T>(width)));
+        return std::pair(r, r * r * r * (dot / static_cast<T>(width)));
+      };
+      rows.run_ahead(begin, end, measure, [&](const auto& at, const std::pair<T, T>& measured) {
+        const simd::Vec<T> scale = simd::set<T>(measured.first), shrink = simd::set<T>(measured.second);
         const auto gradients = [&](auto v, auto d, auto s, auto sum, auto... others) {
           const auto scaled = d * scale;
           return std::pair(((scaled * s - v * shrink) + ... + others), sum + scaled * v);
         };
-        T* const dx_row = dx.data<T>() + at[0];
-        const T* const added_row = added.data<T>() + at[3];
+        const T *const x_row = first_x + at[1], *const dy_row = first_dy + at[2], *const sum_row = dw;
+        T* const dx_row = first_dx + at[0];
         if (addend.defined())
-          simd::map_pair(width, dx_row, dw, gradients, x_row, dy_row, w, static_cast<const T*>(dw), added_row);
+          simd::map_pair(width, dx_row, dw, gradients, x_row, dy_row, w, sum_row, first_added + at[3]);
         else
-          simd::map_pair(width, dx_row, dw, gradients, x_row, dy_row, w, static_cast<const T*>(dw));
-      }
+          simd::map_pair(width, dx_row, dw, gradients, x_row, dy_row, w, sum_row);
+      });
     });
     return {dx, sum(tile_sums, {0}).reshape({width})};
   });
