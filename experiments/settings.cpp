@@ -51,9 +51,10 @@ static std::string text_of(const std::string& value) {
   return text + '"';
 }
 
-static std::string text_of(const std::vector<int64_t>& values) {
+template <class T>
+static std::string text_of(const std::vector<T>& values) {
   std::string text = "[";
-  for (const int64_t value : values) text += (text.size() > 1 ? ", " : "") + text_of(value);
+  for (const T value : values) text += (text.size() > 1 ? ", " : "") + text_of(value);
   return text + "]";
 }
 
@@ -79,20 +80,28 @@ static std::string needed(const RealRange& range) {
          (range.includes_high ? "<= " : "< ") + text_of(range.high);
 }
 
-static void read_value(const std::string& name, const Given& given, int64_t& value, const IntegerRange& range) {
-  const toml::value<int64_t>* const integer = given.node.as_integer();
-  if (!integer || integer->get() < range.low || integer->get() > range.high) refuse(name, given, needed(range));
+// Whether the node holds such a value; then `value` is it.
+static bool read_within(const toml::node& node, int64_t& value, const IntegerRange& range) {
+  const toml::value<int64_t>* const integer = node.as_integer();
+  if (!integer || integer->get() < range.low || integer->get() > range.high) return false;
   value = integer->get();
+  return true;
 }
 
-static void read_value(const std::string& name, const Given& given, double& value, const RealRange& range) {
-  if (!given.node.is_number()) refuse(name, given, needed(range));
-  const double number = given.node.is_integer() ? static_cast<double>(given.node.as_integer()->get())
-                                                : given.node.as_floating_point()->get();
+static bool read_within(const toml::node& node, double& value, const RealRange& range) {
+  if (!node.is_number()) return false;
+  const double number =
+      node.is_integer() ? static_cast<double>(node.as_integer()->get()) : node.as_floating_point()->get();
   const bool above = range.includes_low ? number >= range.low : number > range.low;
   const bool below = range.includes_high ? number <= range.high : number < range.high;
-  if (!(above && below)) refuse(name, given, needed(range));  // NaN is neither
+  if (!(above && below)) return false;  // NaN is neither
   value = number;
+  return true;
+}
+
+template <class T, class Range>
+static void read_value(const std::string& name, const Given& given, T& value, const Range& range) {
+  if (!read_within(given.node, value, range)) refuse(name, given, needed(range));
 }
 
 static void read_value(const std::string& name, const Given& given, bool& value, const YesOrNo&) {
@@ -117,16 +126,13 @@ static void read_value(const std::string& name, const Given& given, std::string&
   refuse(name, given, choices);
 }
 
-static void read_value(const std::string& name, const Given& given, std::vector<int64_t>& value,
-                       const IntegerRange& range) {
+template <class T, class Range>
+static void read_value(const std::string& name, const Given& given, std::vector<T>& value, const Range& range) {
   const std::string list = "a list [a, b, ...]; each of them " + needed(range);
   if (!given.node.is_array()) refuse(name, given, list);
-  std::vector<int64_t> values;
-  for (const toml::node& element : *given.node.as_array()) {
-    const toml::value<int64_t>* const integer = element.as_integer();
-    if (!integer || integer->get() < range.low || integer->get() > range.high) refuse(name, given, list);
-    values.push_back(integer->get());
-  }
+  std::vector<T> values;
+  for (const toml::node& element : *given.node.as_array())
+    if (!read_within(element, values.emplace_back(), range)) refuse(name, given, list);
   value = values;
 }
 

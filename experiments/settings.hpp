@@ -31,6 +31,9 @@ struct EncodingSettings {
   std::string layout = "half_split";
   double base = 10000.0;
   double fraction = 0.75;
+  double factor = 8.0;
+  std::vector<double> short_factors = {};
+  std::vector<double> long_factors = {};
   bool operator==(const EncodingSettings&) const = default;
 };
 
@@ -119,7 +122,10 @@ void visit_settings(S& settings, Visitor&& visit) {
   visit("encoding.name", "positional encoding", settings.encoding.name, AnyText{});
   visit("encoding.layout", "half_split or interleaved", settings.encoding.layout, OneOf{{"half_split", "interleaved"}});
   visit("encoding.base", "ratio of the rotary frequencies", settings.encoding.base, RealRange{1, large, false});
-  visit("encoding.fraction", "components that p_rope keeps", settings.encoding.fraction, RealRange{0, 1});
+  visit("encoding.fraction", "that turns, of p_rope and partial", settings.encoding.fraction, RealRange{0, 1});
+  visit("encoding.factor", "tables are made for this times L", settings.encoding.factor, RealRange{1, large});
+  visit("encoding.short_factors", "longrope's up to L; []: ones", settings.encoding.short_factors, RealRange{1, large});
+  visit("encoding.long_factors", "longrope's beyond; []: as ntk", settings.encoding.long_factors, RealRange{1, large});
 
   visit("train.steps", "optimizer steps", settings.train.steps, IntegerRange{1, count});
   visit("train.batch", "windows in a step", settings.train.batch, IntegerRange{1, size});

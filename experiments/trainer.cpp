@@ -29,6 +29,9 @@ ModelShape model_shape(const Settings& s) {
           .layout = s.encoding.layout == "interleaved" ? RotaryLayout::interleaved : RotaryLayout::half_split,
           .rope_base = s.encoding.base,
           .fraction = s.encoding.fraction,
+          .factor = s.encoding.factor,
+          .short_factors = s.encoding.short_factors,
+          .long_factors = s.encoding.long_factors,
           .norm = s.model.norm == "layer" ? NormKind::layer : NormKind::rms,
           .mlp = s.model.mlp == "swiglu" ? MlpKind::swiglu
                  : s.model.mlp == "gelu" ? MlpKind::gelu

@@ -23,6 +23,9 @@ AttentionShape ModelShape::attention() const {
           .train_length = train_length,
           .rope_base = rope_base,
           .fraction = fraction,
+          .factor = factor,
+          .short_factors = short_factors,
+          .long_factors = long_factors,
           .init_deviation = init_deviation,
           .dtype = dtype,
           .layout = layout};

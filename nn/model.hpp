@@ -28,6 +28,8 @@ struct ModelShape {
   RotaryLayout layout = RotaryLayout::half_split;
   double rope_base = 10000;
   double fraction = 0.75;
+  double factor = 8;
+  std::vector<double> short_factors = {}, long_factors = {};
   NormKind norm = NormKind::rms;
   MlpKind mlp = MlpKind::swiglu;
   LinearBias bias = LinearBias::no;  // of attention and MLP; the head has none

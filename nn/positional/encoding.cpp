@@ -2,6 +2,7 @@
 #include "nn/positional/encoding.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <unordered_map>
 
 #include "core/nearest_name.hpp"
@@ -113,6 +114,23 @@ LearnedCosSin learned_table(const Var& frequencies, const Tensor& positions, Dty
   const Var in_double = reshape(cast(frequencies, Dtype::f64), {1, heads, 1, frequencies.extent(-1)});
   const Var angle = in_double * Var(positions.to(Dtype::f64).reshape({positions.extent(0), 1, positions.extent(1), 1}));
   return {cast(cos(angle), dtype), cast(sin(angle), dtype)};
+}
+
+Var for_query_heads(const Var& table, int64_t heads) {
+  const int64_t rows = table.extent(0), kv_heads = table.extent(1), length = table.extent(2),
+                components = table.extent(3);
+  require(kv_heads >= 1 && heads % kv_heads == 0, "for_query_heads", "the table is ", table.value().shape(), "; its ",
+          kv_heads, " key heads do not divide ", heads, " heads");
+  const Shape grouped = {rows, kv_heads, heads / kv_heads, length, components};
+  return reshape(broadcast_to(reshape(table, {rows, kv_heads, 1, length, components}), grouped),
+                 {rows, heads, length, components});
+}
+
+double extension_factor(const char* encoding, const AttentionShape& shape) {
+  require<UsageError>(shape.factor >= 1 && std::isfinite(shape.factor), encoding, "the extension factor is ",
+                      shape.factor, "; needs a finite number >= 1 (encoding.factor)");
+  require<UsageError>(shape.train_length >= 1, encoding, "train.length is ", shape.train_length, "; needs at least 1");
+  return shape.factor;
 }
 
 ScoreBias bias_at(const PositionalEncoding::BiasOfDistance& bias, const PositionalContext& c, const Tensor& segments,

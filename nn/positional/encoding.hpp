@@ -20,7 +20,11 @@ struct AttentionShape {
   int64_t layers = 0, width = 0, heads = 0, kv_heads = 0, head_dim = 0;
   int64_t train_length = 0;  // tokens of a training window
   double rope_base = 10000;  // encoding.base
-  double fraction = 0.75;    // encoding.fraction, of p_rope
+  double fraction = 0.75;    // encoding.fraction, of p_rope and partial
+  // encoding.factor, s >= 1: methods that extend the context make their tables for s times train_length.
+  double factor = 8;
+  // encoding.short_factors and long_factors, of longrope: each a number for every component, or none for its default.
+  std::vector<double> short_factors = {}, long_factors = {};
   // Of the parameters that an encoding draws.
   uint64_t seed = 0;
   double init_deviation = 0.02;
@@ -137,6 +141,14 @@ struct LearnedCosSin {
   Var cos, sin;
 };
 LearnedCosSin learned_table(const Var& frequencies, const Tensor& positions, Dtype dtype);
+
+// A table of key heads, [batch or 1, kv_heads, length, components], for the query heads: each reads that of its key
+// head.
+Var for_query_heads(const Var& table, int64_t heads);
+
+// The factor of a shape, for an encoding that extends the context: UsageError unless it is finite and at least 1, and
+// train_length at least 1.
+double extension_factor(const char* encoding, const AttentionShape& shape);
 
 // The bias of distances for the positions of a context. By distance where the distance of any two tokens that see each
 // other is that of their indices (q stands at the end of k), else by position. `segments` may be undefined.

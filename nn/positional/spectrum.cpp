@@ -1,6 +1,7 @@
 // Frequencies, and their tables of cosines and sines.
 #include "nn/positional/spectrum.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numbers>
@@ -27,6 +28,15 @@ Spectrum Spectrum::map(const std::function<Component(Component)>& f) const {
   Spectrum mapped = *this;
   for (Component& c : mapped.components_) c = f(c);
   return mapped;
+}
+
+Spectrum Spectrum::slowed_by_parts(double factor, double length, double slow, double fast) const {
+  return map([&](Component c) {
+    const double turns = length / c.wavelength();
+    const double kept = std::clamp((turns - slow) / (fast - slow), 0.0, 1.0);
+    c.frequency *= kept + (1 - kept) / factor;
+    return c;
+  });
 }
 
 int64_t Spectrum::turning() const {

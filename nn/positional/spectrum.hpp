@@ -30,6 +30,11 @@ class Spectrum {
   // The spectrum with f applied to each component.
   Spectrum map(const std::function<Component(Component)>& f) const;
 
+  // By parts (Peng et al., YaRN, arXiv:2309.00071, section 3.2): a component that turns more than `fast` times within
+  // `length` tokens stays, one that turns fewer than `slow` times is slowed down to frequency / factor, and between
+  // them the share of its own frequency is linear in the turns.
+  Spectrum slowed_by_parts(double factor, double length, double slow, double fast) const;
+
   int64_t size() const { return static_cast<int64_t>(components_.size()); }
   const Component& operator[](int64_t index) const { return components_[index]; }
   auto begin() const { return components_.begin(); }

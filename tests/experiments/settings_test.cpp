@@ -45,7 +45,8 @@ Settings unusual() {
   Settings s;
   s.corpus = "file:/a \"b\"\\c\n\td\x7f/\xc3\xa9";
   s.model = {.width = 6, .layers = 7, .heads = 3, .kv_heads = 1, .hidden = 11};
-  s.encoding = {.name = "nope", .layout = "interleaved", .base = 1e30, .fraction = 1.0 / 3};
+  s.encoding = {.name = "nope", .layout = "interleaved", .base = 1e30, .fraction = 1.0 / 3, .factor = 1.5};
+  s.encoding.short_factors = {1, 0.1 + 1.2};
   s.train.learning_rate = 0.1 + 0.2;
   s.train.epsilon = 5e-324;
   s.train.beta1 = 0;
@@ -142,6 +143,24 @@ TEST_CASE("settings: real ranges are open or closed, and never hold a NaN") {
   CHECK(refused_assignment("train.beta1=0") == "accepted");
   CHECK(refused_assignment("train.beta1=1") ==
         "settings: train.beta1 is 1; needs a number >= 0.0 and < 1.0 (--set train.beta1=1)");
+}
+
+TEST_CASE("settings: a list of numbers") {
+  Settings settings;
+  assign(settings, "encoding.long_factors=[1, 2.5, 1e3]");
+  CHECK(settings.encoding.long_factors == std::vector<double>{1, 2.5, 1000});
+  CHECK(to_toml(settings).find("long_factors = [1.0, 2.5, 1000.0]  #") != std::string::npos);
+  assign(settings, "encoding.long_factors=[]");
+  CHECK(settings.encoding.long_factors.empty());
+  const std::string needed = "needs a list [a, b, ...]; each of them a number >= 1.0 and <= 1e+30 ";
+  for (const char* value : {"2", "[1, 0.5]", "[nan]", "[[1]]", "[1, \"2\"]"}) {
+    CAPTURE(value);
+    const std::string message = refused_assignment(std::string("encoding.long_factors=") + value);
+    CHECK(message.starts_with("settings: encoding.long_factors is "));
+    CHECK(message.find(needed) != std::string::npos);
+  }
+  CHECK(refused_assignment("encoding.factor=0.5") ==
+        "settings: encoding.factor is 0.5; needs a number >= 1.0 and <= 1e+30 (--set encoding.factor=0.5)");
 }
 
 TEST_CASE("settings: assignments") {
