@@ -33,7 +33,7 @@ struct Arguments {
 // ---- lists
 
 std::string list_line(const std::string& name, const std::string& about) {
-  return fmt::format("  {:<10}  {}\n", name, about);
+  return fmt::format("  {:<13}  {}\n", name, about);
 }
 
 std::string encoding_list() {

@@ -1,0 +1,137 @@
+// What holds for all rotations: precision at large positions, each another function than rope, gradients of what they
+// learn, a factor of 1, and settings that are refused.
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+#include "autograd/gradcheck.hpp"
+#include "nn/model.hpp"
+#include "tests/positional/rotation_tables.hpp"
+#include "tests/support/op_case.hpp"
+#include "tests/support/small_model.hpp"
+
+using namespace phasor;
+
+namespace {
+
+const std::vector<std::string> extensions = {"interpolation", "ntk",        "dynamic_ntk", "ntk_by_parts",
+                                             "yarn",          "yarn_paper", "llama3",      "longrope"};
+
+const std::vector<std::string> others = {"clipped", "clipped_hard", "partial", "harpe",
+                                         "lerope",  "irope",        "xpos",    "fope"};
+
+}  // namespace
+
+TEST_CASE("rotations: tables are computed in double and rounded once, up to position one million") {
+  for (const auto& [name, entry] : encodings()) {
+    CAPTURE(name);
+    ParameterList learned;
+    AttentionShape shape = shape_of(64, 128);
+    shape.dtype = Dtype::f32;
+    const PositionalEncoding encoding = entry.make(shape, learned);
+    if (!encoding.rotation) continue;
+    const auto last = static_cast<double>(std::min<int64_t>(1000000, encoding.position_limit - 1));
+    const Tensor positions = Tensor::of<double>({1, 5}, {0, 1, 4095, last - 0.5, last});
+    const RotaryTables single = tables_at(encoding, positions, 5, Dtype::f32),
+                       exact = tables_at(encoding, positions, 5);
+    for (const auto& [got, want] : {std::pair{single.q_cos, exact.q_cos},
+                                    {single.q_sin, exact.q_sin},
+                                    {single.k_cos, exact.k_cos},
+                                    {single.k_sin, exact.k_sin}})
+      for (int64_t row = 0; row < 5; ++row)
+        CHECK(mismatch(got.value().slice(2, row, row + 1), Dtype::f32, want.value().slice(2, row, row + 1), 1e-7) ==
+              "");
+    if (!encoding.rotation->spectrum || name == "xpos") continue;
+    for (const Component& c : *encoding.rotation->spectrum) {
+      const long double angle = static_cast<long double>(c.frequency) * static_cast<long double>(last);
+      CHECK(std::abs(exact.q_cos.value().view<double>()(0, 0, 4, c.index) -
+                     c.gain * static_cast<double>(std::cos(angle))) <= 1e-9);
+    }
+  }
+}
+
+TEST_CASE("rotations: each is another function than rope, dynamic_ntk beyond the training length") {
+  const NoGradient scope;
+  Random random{.seed = 6};
+  const Tensor ids = random_ids({2, 24}, small_vocabulary, random);
+  const Tensor rope = Transformer(small_model("rope", 16), 1).logits(ids).value();
+  for (const auto& names : {extensions, others})
+    for (const std::string& name : names) {
+      CAPTURE(name);
+      const Transformer model(small_model(name, 16), 1);
+      // Learned frequencies begin as RoPE's.
+      CHECK((relative_error(model.logits(ids).value(), rope) > 1e-6) == (name != "lerope"));
+      const Tensor within = model.logits(ids.slice(1, 0, 16)).value();
+      CHECK((relative_error(within, rope.slice(1, 0, 16)) > 1e-6) == (name != "lerope" && name != "dynamic_ntk"));
+      if (!model.encoding().rotation->depends_on_length) continue;
+      KeyValueCache cache;
+      CHECK_THROWS_WITH_AS(model.logits(ids, {.cache = &cache}), doctest::Contains("current length"), UsageError);
+    }
+}
+
+TEST_CASE("rotations: what the encodings learn reaches the model's gradients") {
+  Random random{.seed = 6};
+  const Tensor ids = random_ids({2, 12}, small_vocabulary, random);
+  for (const char* name : {"lerope", "fope"}) {
+    CAPTURE(name);
+    const Transformer model(small_model(name, 16), 1);
+    for (const Parameter& parameter : model.parameters().all()) {
+      if (!parameter.name.starts_with("encoding.")) continue;
+      CAPTURE(parameter.name);
+      const GradcheckResult result = gradcheck([&] { return sum(tanh(model.logits(ids))); }, {parameter.var},
+                                               {.cotangents = 1, .elementwise_up_to = 16, .directions = 2});
+      CHECK_MESSAGE(result.worst <= 1e-6, result.message);
+    }
+  }
+}
+
+TEST_CASE("rotations: settings that cannot be are refused with the name, what came and what is needed") {
+  const auto refusal = [](const std::string& name, const AttentionShape& shape) -> std::string {
+    try {
+      made(name, shape);
+    } catch (const UsageError& error) {
+      return error.what();
+    }
+    return "accepted";
+  };
+  for (const std::string& name : extensions)
+    for (const auto& [factor, shown] : {std::pair{0.5, "0.5"}, {0.0, "0"}, {INFINITY, "inf"}, {NAN, "nan"}})
+      CHECK(refusal(name, shape_of(16, 128, factor))
+                .starts_with(name + ": the extension factor is " + shown + "; needs a finite number >= 1"));
+  for (const char* name : {"ntk", "dynamic_ntk"})
+    CHECK(refusal(name, shape_of(2, 128)).find("head_dim is 2; needs at least 4") != std::string::npos);
+  for (const std::string& name : extensions)
+    CHECK(refusal(name, shape_of(16, 0)).find("train.length is 0; needs at least 1") != std::string::npos);
+  CHECK(refusal("longrope", shape_of(16, 1)).starts_with("longrope: train.length is 1; needs at least 2"));
+  AttentionShape lists = shape_of(8, 128);
+  lists.short_factors = {1, 2, 3};
+  CHECK(refusal("longrope", lists)
+            .starts_with("longrope: encoding.short_factors has 3 numbers; needs one for each of the 4 components"));
+  lists.short_factors = {};
+  lists.long_factors = {1, 2, 0.5, 3};
+  CHECK(refusal("longrope", lists).starts_with("longrope: encoding.long_factors has 0.5; needs finite numbers >= 1"));
+  CHECK(refusal("clipped", shape_of(6, 128)).starts_with("clipped: a taper needs 2 components, got 1 of 3"));
+  CHECK(refusal("clipped", shape_of(8, 128)) == "accepted");
+  CHECK(refusal("clipped_hard", shape_of(2, 128)).starts_with("clipped_hard: nothing is left to rotate"));
+  AttentionShape fraction = shape_of(16, 128);
+  fraction.fraction = 0.1;
+  CHECK(
+      refusal("partial", fraction).starts_with("partial: encoding.fraction 0.1 of 8 components is 0; needs at least"));
+  AttentionShape one = shape_of(16, 128);
+  one.kv_heads = one.layers = 1;
+  CHECK(refusal("harpe", one).starts_with("harpe: different bases need different keys: there is 1 key head"));
+  CHECK(refusal("irope", one).find("model.layers is 1; needs at least 2") != std::string::npos);
+  CHECK(
+      refusal("fope", shape_of(16, 6)).starts_with("fope: nothing is left to rotate: the fastest wavelength is 6.28"));
+  CHECK(refusal("fope", shape_of(16, 7)) == "accepted");
+  for (const std::string& name : others) CHECK(refusal(name, shape_of(0, 128)) != "accepted");
+  CHECK_THROWS_WITH_AS(for_query_heads(Tensor::zeros({1, 3, 2, 2}, Dtype::f64), 4),
+                       doctest::Contains("its 3 key heads do not divide 4 heads"), ShapeError);
+}
+
+TEST_CASE("a factor of 1 extends nothing: rope") {
+  for (const std::string& name : extensions) {
+    CAPTURE(name);
+    check_frequencies(waves_of(made(name, shape_of(64, 128, 1))), rope_frequencies(64));
+  }
+}
