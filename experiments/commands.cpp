@@ -33,9 +33,11 @@ Corpus corpus_after_checks(const Settings& settings, const std::vector<std::stri
     ParameterList learned;
     const int64_t limit = encoding_named(encoding).make(model_shape(settings).attention(), learned).position_limit;
     const int64_t longest = evaluation_lengths(settings).back();
+    require<UsageError>(settings.train.length <= limit, "encoding", encoding, " knows positions below ", limit,
+                        "; train.length is ", settings.train.length);
     require<UsageError>(longest <= limit, "encoding", encoding, " knows positions below ", limit,
-                        " (train.length); eval.lengths asks for ", longest, " tokens: --set eval.lengths=[", limit / 2,
-                        ",", limit, "]");
+                        limit == settings.train.length ? " (train.length)" : "", "; eval.lengths asks for ", longest,
+                        " tokens: --set eval.lengths=[", limit / 2, ",", limit, "]");
   }
   Corpus corpus = load_corpus(settings.corpus);
   const int64_t longest = evaluation_lengths(settings).back(), bytes = static_cast<int64_t>(corpus.bytes.size());

@@ -150,6 +150,11 @@ TEST_CASE("command line: a GPT-2-shaped model trains and is evaluated; it refuse
                     {});
   const std::string refusal = error_line(gpt2, 2);
   CHECK(holds(refusal, "learned knows positions below 16 (train.length); eval.lengths asks for 128 tokens"));
+  const auto xpos = [](const std::string& setting) {
+    return error_line({"train", "--set", "encoding.name=xpos", "--set", setting, "--set", "eval.bytes=1000000"}, 2);
+  };
+  CHECK(holds(xpos("eval.lengths=[30000]"), "xpos knows positions below 27195; eval.lengths asks for 30000 tokens"));
+  CHECK(holds(xpos("train.length=30000"), "xpos knows positions below 27195; train.length is 30000"));
   CHECK_FALSE(std::filesystem::exists(folder / "run"));
   const CommandResult result = run_phasor(with_settings(gpt2, {}, {"eval.lengths=[8,16]"}));
   CHECK(result.exit_code == 0);
