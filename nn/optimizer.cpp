@@ -1,6 +1,7 @@
 // The kernels of AdamW and of the global norm.
 #include "nn/optimizer.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 #include <numeric>
@@ -13,6 +14,16 @@
 namespace phasor {
 
 namespace {
+
+// The numbers that have left the parameter's bounds are set onto them; NaN stays.
+void bring_back(const Tensor& w, const ParameterOptions& options) {
+  if (std::isinf(options.minimum) && std::isinf(options.maximum)) return;
+  with_float("adamw", w.dtype(), [&]<class T>() {
+    const T low = static_cast<T>(options.minimum), high = static_cast<T>(options.maximum);
+    T* const values = w.data<T>();
+    for (int64_t i = 0; i < w.size(); ++i) values[i] = std::clamp(values[i], low, high);
+  });
+}
 
 template <class T>
 double sum_of_squares(int64_t n, const T* x) {
@@ -161,6 +172,7 @@ void AdamW::step(const ParameterList& parameters, const GradientList& gradients,
       });
     }
   });
+  for (size_t i = 0; i < all.size(); ++i) bring_back(weights[i], all[i].options);
 }
 
 void clip_each(const ParameterList& parameters, GradientList& gradients) {

@@ -31,7 +31,8 @@ struct AdamW {
   //   m = beta1 m + (1 - beta1) g,   v = beta2 v + (1 - beta2) g^2
   //   w = w (1 - rate * decay) - rate * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)
   // with rate = learning_rate * learning_rate_factor and decay = weight_decay * weight_decay_factor of the parameter.
-  // gradient_scale carries the clipping: min(1, limit / norm).
+  // gradient_scale carries the clipping: min(1, limit / norm). Then w is brought back between its parameter's minimum
+  // and maximum.
   void step(const ParameterList& parameters, const GradientList& gradients, double learning_rate,
             double gradient_scale = 1);
 };

@@ -2,6 +2,7 @@
 // and encoding that holds it.
 #pragma once
 
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,9 @@ struct ParameterOptions {
   double learning_rate_factor = 1;  // of the learning rate: learned frequencies want another one; 0 keeps it fixed, but
                                     // its gradient counts in the norm
   double gradient_clip = 0;         // limit of the norm of its own gradient, before the global one; 0: none
+  // After each step every number is brought back between these. (A clamp in the formula would stop the gradient of a
+  // number that has once left, for good.)
+  double minimum = -std::numeric_limits<double>::infinity(), maximum = std::numeric_limits<double>::infinity();
 };
 
 struct Parameter {
@@ -25,7 +29,8 @@ struct Parameter {
 
 class ParameterList {
  public:
-  // A new leaf with a row-major copy of `initial`. UsageError if the name is taken or an option is negative.
+  // A new leaf with a row-major copy of `initial`. UsageError if the name is taken, a factor or the clip is negative,
+  // or the bounds leave out the initial values.
   Var add(const std::string& name, const Tensor& initial, const ParameterOptions& options = {});
   // Adds the other list's parameters under `prefix`.
   void append(const std::string& prefix, const ParameterList& other);

@@ -100,6 +100,29 @@ TEST_CASE("adamw: a parameter's own learning rate, weight decay and clip") {
   CHECK_THROWS_AS(clip_each(parameters, gradients = {gradient}), ShapeError);
 }
 
+TEST_CASE("adamw: a parameter with bounds stays between them, and comes back from them") {
+  ParameterList parameters;
+  const Var x = parameters.add("x", Tensor::of<double>({3}, {0.05, 0.9, 0.5}), {.minimum = 0.01, .maximum = 1});
+  const Var above = parameters.add("above", Tensor::of<float>({1}, {-3}), {.maximum = -2.5});
+  AdamW optimizer(parameters, {.weight_decay = 0});
+  const auto step = [&](double sign) {
+    optimizer.step(parameters, {Tensor::of<double>({3}, {sign, -sign, 0}), Tensor::of<float>({1}, {-1})}, 0.3);
+  };
+  step(1);
+  CHECK(x.value().to_vector<double>() == std::vector<double>{0.01, 1, 0.5});
+  CHECK(above.value().to_vector<float>()[0] == doctest::Approx(-2.7));
+  for (int i = 0; i < 9; ++i) step(-1);
+  CHECK(x.value().to_vector<double>() == std::vector<double>{1, 0.01, 0.5});  // the bound held neither of them
+  CHECK(above.value().to_vector<float>()[0] == -2.5F);
+  // A number that is none stays, for the caller to see.
+  x.assign(Tensor::full({3}, std::nan(""), Dtype::f64));
+  step(1);
+  CHECK(std::isnan(x.value().to_vector<double>()[0]));
+
+  CHECK_THROWS_WITH_AS(parameters.add("out", Tensor::of<double>({2}, {1, 3}), {.minimum = 0, .maximum = 2}),
+                       doctest::Contains("out: an initial value is 3; needs 0 to 2"), UsageError);
+}
+
 TEST_CASE("clip_each: a gradient whose squares overflow is scaled, one that is not finite stays for the caller") {
   constexpr float infinity = std::numeric_limits<float>::infinity();
   ParameterList parameters;
