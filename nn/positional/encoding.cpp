@@ -39,6 +39,10 @@ const EncodingEntry& encoding_named(const std::string& name) {
   throw UsageError(unknown_name("encoding", name, names));
 }
 
+Random parameter_random(const AttentionShape& shape) {
+  return {.seed = shape.seed, .stream = 0x706f736974696f6e};  // "position"
+}
+
 Tensor consecutive_positions(int64_t length, double first) {
   const Tensor positions = Tensor::empty({1, length}, Dtype::f64);
   double* const p = positions.data<double>();

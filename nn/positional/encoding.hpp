@@ -127,6 +127,9 @@ const std::vector<std::pair<std::string, EncodingEntry>>& encodings();
 // UsageError with the nearest name if there is none.
 const EncodingEntry& encoding_named(const std::string& name);
 
+// What an encoding draws for its parameters: a stream apart from those of the model's weights.
+Random parameter_random(const AttentionShape& shape);
+
 // Positions first, first + 1, ... as f64 [1, length].
 Tensor consecutive_positions(int64_t length, double first = 0);
 

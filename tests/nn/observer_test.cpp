@@ -7,6 +7,7 @@
 #include <string>
 
 #include "core/ops/binary.hpp"
+#include "nn/optimizer.hpp"
 #include "tests/support/comparison.hpp"
 #include "tests/support/op_case.hpp"
 #include "tests/support/small_model.hpp"
@@ -141,6 +142,8 @@ TEST_CASE("observer: looking changes no bit; looking at scores takes the unfused
     CHECK(!seen.order.empty());
     for (size_t i = 0; i < plain.size(); ++i) {
       CHECK(bit_mismatch(watched[i], plain[i]) == "");
+      // What shifts all scores of a query alike has no gradient; rounding of others is all there is to see.
+      if (std::max(global_norm({plain[i]}), global_norm({pinned[i]})) <= 1e-15) continue;
       CHECK(mismatch(pinned[i], Dtype::f64, plain[i], 1e-11) == "");
     }
   }

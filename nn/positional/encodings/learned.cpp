@@ -3,7 +3,6 @@
 // It knows no position beyond its table: one row for each of the train_length positions of a training window.
 #include <cmath>
 
-#include "core/random.hpp"
 #include "nn/positional/encoding.hpp"
 
 namespace phasor::encoding {
@@ -21,7 +20,7 @@ static Tensor rows_of(const Tensor& positions, int64_t limit) {
 }
 
 static PositionalEncoding make(const AttentionShape& s, ParameterList& parameters) {
-  Random random{.seed = s.seed, .stream = 0x706f736974696f6e};  // "position": apart from the streams of the weights
+  Random random = parameter_random(s);
   const Var table = parameters.add("weight", normal({s.train_length, s.width}, 0, s.init_deviation, s.dtype, random));
   PositionalEncoding encoding;
   encoding.position_limit = s.train_length;
