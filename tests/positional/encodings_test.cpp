@@ -253,7 +253,7 @@ TEST_CASE("encodings: no token sees a later one, and each but nope changes the m
 }
 
 TEST_CASE("encodings: both layouts of a rotary model agree after the permutation of channels") {
-  for (const char* name : {"rope", "hope", "p_rope"}) {
+  for (const char* name : {"rope", "hope", "p_rope", "rerope", "self_extend"}) {
     CAPTURE(name);
     ModelShape half = tiny(name), interleaved = tiny(name);
     interleaved.layout = RotaryLayout::interleaved;
