@@ -12,10 +12,14 @@ Var ParameterList::add(const std::string& name, const Tensor& initial, const Par
   require<UsageError>(o.weight_decay_factor >= 0 && o.learning_rate_factor >= 0 && o.gradient_clip >= 0, "parameters",
                       name, ": weight_decay_factor ", o.weight_decay_factor, ", learning_rate_factor ",
                       o.learning_rate_factor, ", gradient_clip ", o.gradient_clip, "; none may be negative");
-  if (!std::isinf(o.minimum) || !std::isinf(o.maximum))
+  if (!std::isinf(o.minimum) || !std::isinf(o.maximum)) {
+    // The bounds as the parameter's dtype has them: 0.01 in f32 is a little less.
+    const auto rounded = [&](double x) { return Tensor::scalar(x, initial.dtype()).to(Dtype::f64).item<double>(); };
+    const double low = rounded(o.minimum), high = rounded(o.maximum);
     for (const double value : initial.to(Dtype::f64).to_vector<double>())
-      require<UsageError>(!(value < o.minimum || value > o.maximum), "parameters", name, ": an initial value is ",
-                          value, "; needs ", o.minimum, " to ", o.maximum);
+      require<UsageError>(!(value < low || value > high), "parameters", name, ": an initial value is ", value,
+                          "; needs ", o.minimum, " to ", o.maximum);
+  }
   all_.push_back({name, Var::leaf(initial.clone()), options});
   return all_.back().var;
 }
