@@ -155,7 +155,13 @@ TEST_CASE("unary: the edges of the functions, in both dtypes") {
     CHECK(value_at(sigmoid, -1000, dtype) == 0);
     CHECK(value_at(silu, 1000, dtype) == 1000);
     CHECK(value_at(silu, -1000, dtype) == 0);
-    CHECK(value_at(tanh, 1000, dtype) == 1);
+    for (const double x : {1000.0, infinity}) {
+      CHECK(value_at(tanh, x, dtype) == 1);
+      CHECK(value_at(tanh, -x, dtype) == -1);
+    }
+    CHECK(value_at(tanh, 0x1p-100, dtype) == 0x1p-100);
+    CHECK(value_at(tanh, 0x1p-140, dtype) == 0x1p-140);  // subnormal in f32
+    CHECK(std::signbit(value_at(tanh, -0.0, dtype)));
     CHECK(value_at(abs, -infinity, dtype) == infinity);
     CHECK(!std::signbit(value_at(abs, -0.0, dtype)));
     CHECK(value_at(log1p, -1, dtype) == -infinity);
@@ -252,7 +258,7 @@ TEST_CASE("clamp: NaN and the bounds") {
   CHECK_THROWS_AS(clamp_backward(Tensor::zeros({2}, Dtype::f32), 1, 0, Tensor::zeros({2}, Dtype::f32)), ValueError);
 }
 
-TEST_CASE("exp, gelu, gelu_tanh, softplus: relative errors, also where the value is nearly 0") {
+TEST_CASE("exp, tanh, gelu, gelu_tanh, softplus: relative errors, also where the value is nearly 0") {
   // The limits are those of the worst point of the range, rounded up, in units of half the last place. gelu_tanh pays
   // for the rounding of 2 u, which e^(2 u) multiplies by |2 u|; so does gelu in f64 with erfc.
   using Long = long double;
@@ -276,6 +282,10 @@ TEST_CASE("exp, gelu, gelu_tanh, softplus: relative errors, also where the value
   const auto exponential = [](Long x) { return std::exp(x); };
   CHECK(worst(exp, exponential, Dtype::f32, -80) < 2.2);
   CHECK(worst(exp, exponential, Dtype::f64, -700) < 2.2);
+  const auto hyperbolic = [](Long x) { return std::tanh(x); };
+  CHECK(worst(tanh, hyperbolic, Dtype::f32, -12) < 5);
+  CHECK(worst(tanh, hyperbolic, Dtype::f32, 7.99) < 5);
+  CHECK(worst(tanh, hyperbolic, Dtype::f64, -12) < 5);
   CHECK(worst(gelu, exact, Dtype::f32, -12) < 16);
   CHECK(worst(gelu, exact, Dtype::f64, -12) < 300);
   CHECK(worst(gelu_tanh, by_tanh, Dtype::f32, -5) < 45);
