@@ -50,6 +50,25 @@ TEST_CASE("rotations: tables are computed in double and rounded once, up to posi
   }
 }
 
+TEST_CASE("rotations: queries and keys turn by their own positions") {
+  for (const auto& [name, entry] : encodings()) {
+    CAPTURE(name);
+    const PositionalEncoding encoding = made(name, shape_of(16, 128));
+    if (!encoding.rotation) continue;
+    const RotaryTables all = tables_at(encoding, consecutive_positions(9), 9);
+    PositionalContext context;
+    context.q = Tensor::empty({0, 0, 0, 0}, Dtype::f64);
+    context.current_length = 9;
+    context.q_positions = consecutive_positions(2, 7);
+    context.k_positions = consecutive_positions(9);
+    const RotaryTables last = encoding.rotation->tables(context);
+    CHECK(bit_mismatch(last.q_cos.value(), all.q_cos.value().slice(2, 7, 9)) == "");
+    CHECK(bit_mismatch(last.q_sin.value(), all.q_sin.value().slice(2, 7, 9)) == "");
+    CHECK(bit_mismatch(last.k_cos.value(), all.k_cos.value()) == "");
+    CHECK(bit_mismatch(last.k_sin.value(), all.k_sin.value()) == "");
+  }
+}
+
 TEST_CASE("rotations: each is another function than rope, dynamic_ntk beyond the training length") {
   const NoGradient scope;
   Random random{.seed = 6};

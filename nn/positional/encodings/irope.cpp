@@ -2,7 +2,7 @@
 //
 // Layers 4, 8, 12, ... counted from 1. A model of 2 or 3 layers, which Llama 4 does not have, does without in its last.
 // Llama 4 also scales the queries of the layers without positions, and lets the others see 8192 tokens at most: both
-// begin to act at 8192 tokens, and are left out.
+// begin to act at 8192 tokens, and are left out. (The interval and the 8192 of the others are second-hand.)
 #include <algorithm>
 
 #include "nn/positional/encoding.hpp"

@@ -3,8 +3,8 @@
 //
 // frequency_i / factor_i, and cosine and sine of q and of k times sqrt(1 + ln s / ln L), L = train_length. Without
 // lists: ones up to L, and beyond the factors of `ntk`, s^(i / (components - 1)), which are not searched (that the
-// search starts from those, among others, is second-hand). The paper's first tokens that keep their frequencies are
-// left out, as in the released code. The length chooses the tables, so it refuses a cache.
+// search starts from those, among others, is second-hand). That the paper lets some first tokens keep their
+// frequencies is second-hand too, and left out. The length chooses the tables, so it refuses a cache.
 #include <cmath>
 
 #include "nn/positional/encoding.hpp"
