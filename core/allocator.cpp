@@ -47,30 +47,47 @@ Pool& pool() {
   return *instance;
 }
 
-// Hands every waiting block back; the caller holds the lock.
-void release_blocks(Pool& p) {
-  for (auto& [size, blocks] : p.free_blocks) {
-    for (void* block : blocks) std::free(block);
-    p.counts.bytes_cached -= static_cast<int64_t>(size * blocks.size());
-  }
-  p.free_blocks.clear();
+bool is_mapped(size_t size) { return caches && size >= 2 * huge_page; }
+
+// A block of its own pages, on a boundary of huge pages, which the system is asked for. That is advice: where it is not
+// taken, nothing but the speed changes. aligned_alloc would keep the room before the boundary, and what is given back.
+void* map_block(size_t size) {
+  void* const mapped = mmap(nullptr, size + huge_page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapped == MAP_FAILED) return nullptr;
+  const auto start = reinterpret_cast<uintptr_t>(mapped), block = (start + huge_page - 1) / huge_page * huge_page;
+  if (block > start) munmap(mapped, block - start);
+  if (const size_t rest = start + huge_page - block; rest > 0) munmap(reinterpret_cast<void*>(block + size), rest);
+  madvise(reinterpret_cast<void*>(block), size, MADV_HUGEPAGE);
+  return reinterpret_cast<void*>(block);
 }
 
 void* system_block(size_t size) {
   if (size > SIZE_MAX / 2) return nullptr;
-  const bool large = caches && size >= 2 * huge_page;
-  const size_t unit = large ? huge_page : alignment, whole = (size + unit - 1) / unit * unit;
-  void* const block = std::aligned_alloc(unit, whole);
-  // Advice only: where it is not taken, nothing but the speed changes.
-  if (large && block) madvise(block, whole, MADV_HUGEPAGE);
-  return block;
+  if (is_mapped(size)) return map_block(size);
+  return std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+}
+
+void free_system_block(void* block, size_t size) {
+  if (is_mapped(size))
+    munmap(block, size);
+  else
+    std::free(block);
+}
+
+// Hands every waiting block back; the caller holds the lock.
+void release_blocks(Pool& p) {
+  for (auto& [size, blocks] : p.free_blocks) {
+    for (void* block : blocks) free_system_block(block, size);
+    p.counts.bytes_cached -= static_cast<int64_t>(size * blocks.size());
+  }
+  p.free_blocks.clear();
 }
 
 void give_back(void* block, size_t size) {
   Pool& p = pool();
   const std::lock_guard lock(p.mutex);
   p.counts.bytes_in_use -= static_cast<int64_t>(size);
-  if (!caches) return std::free(block);
+  if (!caches) return free_system_block(block, size);
   p.free_blocks[size].push_back(block);
   p.counts.bytes_cached += static_cast<int64_t>(size);
 }

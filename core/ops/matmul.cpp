@@ -114,7 +114,7 @@ Tiling tiling_for(int64_t m, int64_t n, int64_t k) {
     tiles = std::min(pieces(tiles, parts), std::max<int64_t>(2, m * n >> 17));
   }
   // Nearly square tiles read least.
-  const double side = std::sqrt(static_cast<double>(m * n / tiles));
+  const double side = std::sqrt(static_cast<double>(std::max<int64_t>(1, m * n / tiles)));
   const int64_t most = std::min(tiles, pieces(n, column_step));
   const int64_t across = std::clamp<int64_t>(std::llround(static_cast<double>(n) / side), 1, most);
   return {piece(m, pieces(tiles, across), row_step), piece(n, across, column_step), piece(k, parts, 1), false};
@@ -265,10 +265,11 @@ void product(const Tensor& a, const Tensor& b, const Tensor& addend, const Tenso
   const int64_t m = shape[-2], n = shape[-1], k = a.extent(-1);
   if (y.size() == 0) return;
   with_float("matmul", a.dtype(), [&]<class T>() {
-    const Tensor dense_addend = addend.defined() ? addend.contiguous() : addend;
+    Tensor dense_addend = addend.defined() ? addend.contiguous() : addend;
     // One matrix b for all of a: the leading axes of a are more rows.
     if (b.size() == k * n && a.size() == shape.size() / n * k && a.rank() > 2 && folds_into_rows(a)) {
       const int64_t rows = shape.size() / n;
+      if (addend.defined() && addend.rank() > 1) dense_addend = dense_addend.reshape({rows, n});
       multiply<T>(readable(a.reshape({rows, k})), readable(b.reshape({k, n})), dense_addend, y.reshape({rows, n}));
     } else {
       const Shape batch = shape.without(-1).without(-1);
@@ -284,7 +285,10 @@ Tensor matmul(const Tensor& a, const Tensor& b) { return matmul_plus(a, b, Tenso
 
 Tensor matmul_plus(const Tensor& a, const Tensor& b, const Tensor& addend) {
   const Shape shape = result_shape(a, b);
-  if (a.extent(-1) == 0) return addend.defined() ? addend.broadcast_to(shape).clone() : Tensor::zeros(shape, a.dtype());
+  if (a.extent(-1) == 0) {
+    const Tensor nothing = Tensor::zeros(shape, a.dtype());
+    return addend.defined() ? add(nothing, addend) : nothing;
+  }
   const Tensor y = Tensor::empty(shape, a.dtype());
   product(a, b, addend, y);
   return y;

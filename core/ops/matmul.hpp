@@ -1,6 +1,7 @@
 // Matrix products.
 //   a [..., m, k]   b [..., k, n]   result [..., m, n]; the leading axes broadcast
-// f32 or f64. A transposed operand is read where it lies: any operand one of whose last two strides is 1 costs no copy.
+// f32 or f64. A transposed operand is read where it lies: any operand one of whose last two strides is 1 is not copied
+// beforehand. What tiles read of it is packed on the way; from 1536 rows of a on, all of b is, once.
 // Errors: ShapeError (rank below 2, inner extents, leading axes), DtypeError.
 #pragma once
 

@@ -1,5 +1,5 @@
-// The benchmarks. Each checks first that what it is about to time computes the right numbers (NumericError), then times
-// it against the machine's own ceilings, measured in the same run.
+// The benchmarks. Each checks first, on small inputs, that what it is about to time computes the right numbers
+// (NumericError), then times it against the machine's own ceilings, measured in the same run.
 #pragma once
 
 #include <filesystem>

@@ -177,7 +177,7 @@ void check(const Op& op) {
     below[i] = add(exact[i], mul(direction, Tensor::scalar(-step, Dtype::f64)));
     const double expected = (dot(dy, op.reference(above)) - dot(dy, op.reference(below))) / (2 * step);
     const double got = dot(gradients[i], direction);
-    const double size = std::sqrt(dot(gradients[i], gradients[i]) * dot(direction, direction));
+    const double size = std::sqrt(dot(gradients[i], gradients[i]));  // about that of `got`
     require<NumericError>(std::abs(got - expected) <= 1e-4 * size, name.c_str(), "the gradient of input ", i,
                           " along a random direction is ", got, ", differences say ", expected,
                           "; a wrong number is not timed");

@@ -26,7 +26,15 @@ Subject evaluation_subject(const BenchStep& step) {
                 const NoGradient scope;
                 cross_entropy_by_row(step.model().logits(text.inputs), text.targets);
               },
-          .work = forward_operations(s, step.model().parameters(), windows, length)};
+          .work = forward_operations(s, step.model().parameters(), windows, length),
+          .check =
+              [=] {
+                const NoGradient scope;
+                const TokenWindows few = random_windows(2, std::min<int64_t>(100, length));
+                const Observer stored{.sites = {Site::pattern}};  // attention that stores its scores
+                require_close("bench step: evaluation", step.model().logits(few.inputs).value(),
+                              step.model().logits(few.inputs, {.observer = &stored}).value());
+              }};
 }
 
 double seconds_of_row(const BenchGroup& group, const std::string& name) {

@@ -2,8 +2,10 @@
 #include "core/allocator.hpp"
 
 #include <doctest/doctest.h>
+#include <unistd.h>
 
 #include <cstring>
+#include <fstream>
 #include <thread>
 #include <vector>
 
@@ -102,4 +104,29 @@ TEST_CASE("allocator: blocks of several threads do not overlap and all come back
   for (std::thread& thread : threads) thread.join();
   CHECK(intact == std::vector<char>(4, 1));
   CHECK(memory_counts().bytes_in_use == before);
+}
+
+TEST_CASE("allocator: large blocks are counted as they are, whole, writable to the end, and go back to the system") {
+  if (!caches) return;
+  release_cached_memory();
+  const auto virtual_pages = [] {
+    long pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    return pages;
+  };
+  const long page = sysconf(_SC_PAGESIZE), before = virtual_pages();
+  const int64_t in_use = memory_counts().bytes_in_use;
+  {
+    std::vector<std::shared_ptr<std::byte>> blocks;
+    for (const size_t bytes : {size_t{4} << 20, (size_t{4} << 20) + 100000, (size_t{6} << 20) + 1, size_t{9} << 20}) {
+      blocks.push_back(allocate(bytes));
+      CHECK(reinterpret_cast<uintptr_t>(blocks.back().get()) % (2 << 20) == 0);
+      std::memset(blocks.back().get(), 1, bytes);
+    }
+    const int64_t counted = memory_counts().bytes_in_use - in_use;
+    CHECK(counted >= (int64_t{23} << 20));
+    CHECK((virtual_pages() - before) * page <= counted + (1 << 20));
+  }
+  release_cached_memory();
+  CHECK((virtual_pages() - before) * page <= 1 << 20);
 }

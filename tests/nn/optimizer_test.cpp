@@ -119,6 +119,7 @@ TEST_CASE("adamw: a parameter with bounds stays between them, and comes back fro
   step(1);
   CHECK(std::isnan(x.value().to_vector<double>()[0]));
 
+  CHECK_NOTHROW(parameters.add("on the bound", Tensor::full({1}, 0.01, Dtype::f32), {.minimum = 0.01}));
   CHECK_THROWS_WITH_AS(parameters.add("out", Tensor::of<double>({2}, {1, 3}), {.minimum = 0, .maximum = 2}),
                        doctest::Contains("out: an initial value is 3; needs 0 to 2"), UsageError);
 }

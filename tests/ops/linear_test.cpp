@@ -137,7 +137,23 @@ TEST_CASE("linear: to the bit as the product and then the sum") {
     const Tensor w = random_tensor({inputs, outputs}, random).to(Dtype::f32);
     for (const Shape& shape : {Shape{outputs}, Shape{rows, outputs}}) {
       const Tensor bias = random_tensor(shape, random).to(Dtype::f32);
-      CHECK(linear(x, w, bias).to_vector<float>() == add(matmul(x, w), bias).to_vector<float>());
+      const std::vector<float> expected = add(matmul(x, w), bias).to_vector<float>();
+      CHECK(linear(x, w, bias).to_vector<float>() == expected);
+      // The same rows in batches.
+      for (const int64_t batch : {1, 2}) {
+        if (rows % batch != 0) continue;
+        const Shape split = {batch, rows / batch, outputs};
+        const Tensor added = bias.rank() == 1 ? bias : bias.reshape(split);
+        CHECK(linear(x.reshape(split.with(-1, inputs)), w, added).to_vector<float>() == expected);
+      }
     }
   }
+}
+
+TEST_CASE("linear: two products of one x, whose gradients sum over a cut axis") {
+  Random random{.seed = 6};
+  const Var x = Var::leaf(random_tensor({2, 45, 70}, random)), w = Var::leaf(random_tensor({70, 4100}, random));
+  const Tensor dy = random_tensor({2, 45, 4100}, random);
+  const Tensor once = backward(matmul(x, w), dy)[x];
+  CHECK(backward(matmul(x, w) + matmul(x, w), dy)[x].to_vector<double>() == add(once, once).to_vector<double>());
 }

@@ -111,6 +111,9 @@ TEST_CASE("matmul: a transposed operand is read where it lies") {
   CHECK(peak_of(a, b.transpose(0, 1)) < result_bytes + operand_bytes);
   CHECK(peak_of(a.transpose(0, 1), b) < result_bytes + operand_bytes);
   CHECK(peak_of(a.slice(1, 0, 64), b.slice(1, 64, 128).transpose(0, 1)) < result_bytes + operand_bytes);
+  // Many rows share one packed b: that is copied, a is not.
+  const Tensor tall = random_tensor({4096, 128}, random);
+  CHECK(peak_of(tall, b.transpose(0, 1)) < 4096 * 256 * 8 + 2 * operand_bytes);
 }
 
 TEST_CASE("matmul: NaN and infinity in one row stay in that row") {

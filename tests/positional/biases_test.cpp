@@ -209,5 +209,13 @@ TEST_CASE("fox: what passes all gates between key and query") {
           CHECK(std::exp(bias) == near(passes));
         }
     }
+    // Where a cache holds the first keys: the last rows. (No softmax would show a wrong one: it shifts a whole row.)
+    PositionalContext c;
+    c.layer = layer;
+    c.key_input = inputs.x;
+    c.layer_input = inputs.x;
+    const Tensor whole = fox.encoding.bias_of_positions(c).value();
+    c.layer_input = slice(inputs.x, 1, 6, 9);
+    CHECK(bit_mismatch(fox.encoding.bias_of_positions(c).value(), whole.slice(2, 6, 9)) == "");
   }
 }

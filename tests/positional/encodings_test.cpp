@@ -296,6 +296,41 @@ TEST_CASE("encodings: positions are an argument") {
   }
 }
 
+TEST_CASE("encodings: packed documents read as they would alone, and an empty batch gives an empty one") {
+  const NoGradient scope;
+  constexpr int64_t border = 7, whole = 16;
+  const Tensor ids = some_ids(1, whole, 17, 7), segments = Tensor::zeros({1, whole}, Dtype::i32);
+  fill(segments.slice(1, border, whole), 1);
+  const Tensor positions = concat({consecutive_positions(border), consecutive_positions(whole - border)}, 1).value();
+  for (const auto& [name, entry] : encodings()) {
+    CAPTURE(name);
+    const Transformer model(tiny(name), 1);
+    stir(model.parameters(), 2, "encoding.");
+    CHECK(model.logits(Tensor::empty({0, whole}, Dtype::i32)).shape() == Shape{0, whole, 17});
+    const PositionalEncoding& encoding = model.encoding();
+    if (encoding.rotation && encoding.rotation->depends_on_length) continue;
+    const Tensor packed = model.logits(ids, {.positions = positions, .segments = segments}).value();
+    CHECK(largest_difference(packed.slice(1, 0, border), model.logits(ids.slice(1, 0, border)).value()) <= 1e-12);
+    CHECK(largest_difference(packed.slice(1, border, whole), model.logits(ids.slice(1, border, whole)).value()) <=
+          1e-12);
+  }
+}
+
+TEST_CASE("encodings: in f32 the model is that of f64, but for rounding") {
+  const NoGradient scope;
+  const Tensor ids = some_ids(2, 16, 17, 7);
+  for (const auto& [name, entry] : encodings()) {
+    CAPTURE(name);
+    ModelShape single = tiny(name);
+    single.dtype = Dtype::f32;
+    const Transformer exact(tiny(name), 1), rounded(single, 1);
+    stir(exact.parameters(), 2, "encoding.");
+    for (const Parameter& p : rounded.parameters().all())
+      p.var.assign(exact.parameters()[p.name].value().to(Dtype::f32));
+    CHECK(mismatch(rounded.logits(ids).value(), Dtype::f32, exact.logits(ids).value(), 1e-5) == "");
+  }
+}
+
 TEST_CASE("encodings: keys turn by their own positions when queries are fewer") {
   ParameterList none;
   const PositionalEncoding rope = encoding_named("rope").make(shape, none);
