@@ -54,6 +54,11 @@ void parallel_for(int64_t count, int64_t grain, FunctionRef<void(int64_t, int64_
   });
 }
 
+int64_t thread_slots() { return tbb::this_task_arena::max_concurrency(); }
+
+// A thread that no loop has reached yet has no index; it runs the only tile of a loop.
+int64_t thread_slot() { return std::max(0, tbb::this_task_arena::current_thread_index()); }
+
 void with_threads(int threads, FunctionRef<void()> f) {
   require<ValueError>(threads >= 1, "with_threads", "needs at least 1 thread, got ", threads);
   // The arena sets how many threads may join; the global limit must allow as many workers to exist.

@@ -34,6 +34,10 @@ class FunctionRef<R(Args...)> {
 // body(begin, end) for the tiles [0, grain), [grain, 2 grain), ... of [0, count). One tile runs on the calling thread.
 void parallel_for(int64_t count, int64_t grain, FunctionRef<void(int64_t begin, int64_t end)> body);
 
+// How many threads may take part in a parallel_for that starts here, and inside a body which of them, from 0, runs it.
+int64_t thread_slots();
+int64_t thread_slot();
+
 // Runs f with `threads` threads (at least 1), also more than the machine has cores.
 void with_threads(int threads, FunctionRef<void()> f);
 

@@ -2,10 +2,9 @@
 //
 // Online softmax (Milakov and Gimelshein, arXiv:1805.02867): over the blocks of keys keep each row's maximum m and sum
 // l of e^(s - m); when m grows, what was summed so far shrinks by e^(m_old - m).
-#include "core/allocator.hpp"
 #include "core/dispatch.hpp"
 #include "core/ops/attention_bias.hpp"
-#include "core/parallel.hpp"
+#include "core/scratch.hpp"
 
 namespace phasor {
 namespace {
@@ -48,13 +47,12 @@ void online_softmax(int64_t keys, T* score, int64_t row, Running<T>& running) {
 
 template <class T>
 void forward_tile(const Problem& problem, const Rows<T>& q, const Rows<T>& k, const Rows<T>& v, const Bias<T>& bias,
-                  const Rows<T>& out, T* log_sum_exp, int64_t batch, int64_t head, int64_t first) {
+                  const Rows<T>& out, T* log_sum_exp, int64_t batch, int64_t head, int64_t first, T* scratch) {
   const int64_t qk_dim = problem.qk_dim, v_dim = problem.v_dim, kv_head = head / problem.group();
   const int64_t rows = std::min(tile_rows, problem.q_length - first), limit = problem.key_limit(first + rows);
   const T* const labels = problem.labels_of<T>(batch);
   T* const to = out.at(batch, head, first);
-  const std::shared_ptr<std::byte> scratch = allocate(sizeof(T) * tile_rows * (qk_dim + block_keys));
-  T *const transposed_q = reinterpret_cast<T*>(scratch.get()), *const score = transposed_q + tile_rows * qk_dim;
+  T *const transposed_q = scratch, *const score = transposed_q + tile_rows * qk_dim;
   Running<T> running;
   std::fill_n(running.largest, tile_rows, -std::numeric_limits<T>::infinity());
   std::fill_n(running.sum, tile_rows, T(0));
@@ -90,12 +88,13 @@ void forward(const Problem& problem, const Tensor& q, const Tensor& k, const Ten
              const AttentionResult& result) {
   const Rows<T> q_rows(q), k_rows(k), v_rows(v), out_rows(result.out);
   const int64_t tiles = pieces(problem.q_length, tile_rows);
+  const Scratch<T> scratch(tile_rows * (problem.qk_dim + block_keys));
   parallel_for(problem.batches * problem.heads * tiles, 1, [&](int64_t task, int64_t) {
     const int64_t first = task % tiles * tile_rows, head = task / tiles % problem.heads;
     const int64_t batch = task / tiles / problem.heads;
     forward_tile<T>(problem, q_rows, k_rows, v_rows, bias, out_rows,
                     result.log_sum_exp.data<T>() + (batch * problem.heads + head) * problem.q_length + first, batch,
-                    head, first);
+                    head, first, scratch.mine());
   });
 }
 

@@ -3,10 +3,9 @@
 // With p = e^(s - log_sum_exp) recomputed (Dao et al., FlashAttention, arXiv:2205.14135):
 //   dv = p^T dout     dp = dout v^T     ds = p (dp - delta)     dq = scale ds k     dk = scale ds^T q     dbias = ds
 // delta = rowsum(dout out) - dlog_sum_exp, because log_sum_exp has the derivative p with respect to s.
-#include "core/allocator.hpp"
 #include "core/dispatch.hpp"
 #include "core/ops/attention_bias.hpp"
-#include "core/parallel.hpp"
+#include "core/scratch.hpp"
 
 namespace phasor {
 namespace {
@@ -66,14 +65,12 @@ struct Operands {
 // The tiles of one task.
 template <class T>
 struct BackwardScratch {
-  std::shared_ptr<std::byte> memory;
   T *q, *dout;                        // [rows, dim] without gaps: rows a power of two apart would share few cache sets
   T *transposed_q, *transposed_dout;  // [dim, rows]
   T *s, *dp;                          // [keys, rows]
 
-  explicit BackwardScratch(const Problem& problem)
-      : memory(allocate(sizeof(T) * 2 * tile_rows * (problem.qk_dim + problem.v_dim + block_keys))) {
-    T* next = reinterpret_cast<T*>(memory.get());
+  static int64_t size(const Problem& problem) { return 2 * tile_rows * (problem.qk_dim + problem.v_dim + block_keys); }
+  BackwardScratch(const Problem& problem, T* next) {
     const auto take = [&next](int64_t columns) { return std::exchange(next, next + columns * tile_rows); };
     q = take(problem.qk_dim);
     transposed_q = take(problem.qk_dim);
@@ -204,6 +201,7 @@ AttentionBias backward(const Problem& problem, const Tensor& q, const Tensor& k,
                       given,
                       dbias};
   const bool has_segments = problem.labels.defined();  // then rows may be skipped
+  const Scratch<T> memory(BackwardScratch<T>::size(problem));
   parallel_for(problem.batches * problem.kv_heads * chunks, 1, [&](int64_t task, int64_t) {
     const int64_t chunk = task % chunks, kv_head = task / chunks % problem.kv_heads;
     const int64_t batch = task / chunks / problem.kv_heads, dq_batch = chunk * problem.batches + batch;
@@ -211,7 +209,7 @@ AttentionBias backward(const Problem& problem, const Tensor& q, const Tensor& k,
     const int64_t cleared = has_segments ? problem.q_length : problem.first_tile(first_block * block_keys);
     for (int64_t head = kv_head * problem.group(); head < (kv_head + 1) * problem.group(); ++head)
       clear_rows(x.dq.at(dq_batch, head, 0), cleared, problem.qk_dim, x.dq.ld);
-    const BackwardScratch<T> scratch(problem);
+    const BackwardScratch<T> scratch(problem, memory.mine());
     for (int64_t block = first_block; block < end_block; ++block)
       backward_block<T>(problem, x, batch, kv_head, dq_batch,
                         block == first_block && !has_segments ? Onto::zero : Onto::sum, block * block_keys,

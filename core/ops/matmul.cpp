@@ -10,6 +10,7 @@
 #include "core/ops/binary.hpp"
 #include "core/panel_product.hpp"
 #include "core/parallel.hpp"
+#include "core/scratch.hpp"
 
 namespace phasor {
 namespace {
@@ -149,31 +150,44 @@ struct Tile {
   int64_t row, rows, column, columns, start, inner;
 };
 
+// What a tile packs of a and b, a block of the inner axis at a time. The rows of a transposed a lie far apart, often by
+// a power of two, so that only few of them share the first-level cache: it is copied.
 template <class T>
-void multiply_tile(const Product<T>& x, const T* shared_panels, const Tile& tile, T* c) {
-  // The rows of a transposed a lie far apart, often by a power of two: only few of them share the first-level cache.
-  const bool transposed_a = x.a.row_step == 1 && x.a.column_step > 1;
-  const int64_t block = inner_block(tile.inner, transposed_a), panels = pieces(tile.columns, panel_width<T>);
-  const int64_t lda = pieces(tile.rows, simd::lanes<T>) * simd::lanes<T> + simd::lanes<T>;
-  const Tensor own_a = Tensor::empty({transposed_a ? block : 0, lda}, dtype_of<T>);
-  const Tensor own_panels = Tensor::empty({shared_panels ? 0 : panels, block, panel_width<T>}, dtype_of<T>);
+struct Packing {
+  bool copies_a, packs_b;
+  int64_t block, lda, panels_at, size;
+  Packing(const Product<T>& x, const Tiling& tiling, bool shares_panels)
+      : copies_a(x.a.row_step == 1 && x.a.column_step > 1),
+        packs_b(!shares_panels),
+        block(inner_block(tiling.inner, copies_a)),
+        lda((copies_a ? pieces(std::min(tiling.rows, x.m), simd::lanes<T>) + 1 : 1) * simd::lanes<T>),
+        panels_at(block * lda),
+        size(panels_at +
+             (packs_b ? pieces(std::min(tiling.columns, x.n), panel_width<T>) : 0) * block * panel_width<T>) {}
+};
+
+template <class T>
+void multiply_tile(const Product<T>& x, const Packing<T>& packing, const T* shared_panels, const Tile& tile, T* scratch,
+                   T* c) {
+  const int64_t block = packing.block;
+  T *const own_a = scratch, *const own_panels = scratch + packing.panels_at;
   for (int64_t done = 0; done < tile.inner; done += block) {
     const int64_t p = tile.start + done, inner = std::min(block, tile.inner - done);
     Strided<T> a = x.a.from(tile.row, p);
-    if (transposed_a) {
-      copy_rows<T>(inner, tile.rows, a.data, a.column_step, own_a.data<T>(), lda);
-      a = {own_a.data<T>(), 1, lda};
+    if (packing.copies_a) {
+      copy_rows<T>(inner, tile.rows, a.data, a.column_step, own_a, packing.lda);
+      a = {own_a, 1, packing.lda};
     }
-    const T* panel = own_panels.data<T>();
-    if (shared_panels)
+    const T* panel = own_panels;
+    if (!packing.packs_b)
       panel = shared_panels + tile.column * x.k + p * panel_width<T>;
     else
-      pack_panels<T>(x.b.from(p, tile.column), inner, tile.columns, own_panels.data<T>(), inner * panel_width<T>);
+      pack_panels<T>(x.b.from(p, tile.column), inner, tile.columns, own_panels, inner * panel_width<T>);
     const Addend<T> addend = done + inner == tile.inner ? x.addend.from(tile.row, tile.column) : Addend<T>();
     for (int64_t j = 0; j < tile.columns; j += panel_width<T>) {
       tile_product<T>(tile.rows, std::min(panel_width<T>, tile.columns - j), inner, a, panel, panel_width<T>, c + j,
                       x.n, done > 0 ? Onto::sum : Onto::zero, addend.from(0, j));
-      panel += (shared_panels ? x.k : inner) * panel_width<T>;
+      panel += (packing.packs_b ? inner : x.k) * panel_width<T>;
     }
   }
 }
@@ -227,6 +241,8 @@ void multiply(const Tensor& a, const Tensor& b, const Tensor& addend, const Tens
   const int64_t across = pieces(n, tiling.columns), down = pieces(m, tiling.rows), parts = pieces(k, tiling.inner);
   const int64_t tiles = across * down * parts;
   const Tensor partial = parts > 1 ? Tensor::empty({parts, m, n}, y.dtype()) : y;
+  const Packing<T> packing(first, tiling, shares_panels);
+  const Scratch<T> scratch(packing.size);
   const bool adds_in_tile = addend.defined() && parts == 1;
   // Small products share a task.
   const int64_t grain = tiles > 1 ? 1 : std::max<int64_t>(1, (1 << 18) / (m * n * k + 1));
@@ -252,7 +268,7 @@ void multiply(const Tensor& a, const Tensor& b, const Tensor& addend, const Tens
       if (slender)
         multiply_slender<T>(product, tile, c);
       else
-        multiply_tile<T>(product, shares_panels ? panels.data<T>() : nullptr, tile, c);
+        multiply_tile<T>(product, packing, shares_panels ? panels.data<T>() : nullptr, tile, scratch.mine(), c);
     }
   });
   if (parts > 1) add_parts(parts, partial.data<T>(), y);

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <mutex>
 #include <set>
 #include <stdexcept>
@@ -11,6 +12,7 @@
 
 #include "core/error.hpp"
 #include "core/loops.hpp"
+#include "core/scratch.hpp"
 
 using namespace phasor;
 
@@ -116,4 +118,23 @@ TEST_CASE("StridedLoop: axes that continue each other merge into long rows") {
   bool ran = false;
   nothing.run(1, [&](const std::array<int64_t, 1>&, int64_t) { ran = true; });
   CHECK_FALSE(ran);
+}
+
+TEST_CASE("scratch: every thread has its own piece, and as much is asked for whatever runs at once") {
+  for (const int threads : {1, 3, 8})
+    with_threads(threads, [&] {
+      const int64_t before = memory_counts().bytes_in_use;
+      const Scratch<float> scratch(1000);
+      CHECK(memory_counts().bytes_in_use - before >= threads * 4000);
+      std::atomic<int> spoilt = 0;
+      parallel_for(400, 1, [&](int64_t task, int64_t) {
+        float* const own = scratch.mine();
+        CHECK(reinterpret_cast<uintptr_t>(own) % 64 == 0);
+        std::fill_n(own, 1000, static_cast<float>(task));
+        std::this_thread::yield();
+        for (int i = 0; i < 1000; ++i) spoilt += own[i] != static_cast<float>(task);
+      });
+      CHECK(spoilt == 0);
+      parallel_for(1, 1, [&](int64_t, int64_t) { CHECK(scratch.mine() != nullptr); });
+    });
 }
