@@ -98,6 +98,14 @@ std::string list_of(const std::vector<std::string>& names) {
   return list;
 }
 
+std::vector<std::string> learned_by_encoding(const Settings& settings) {
+  ParameterList learned;
+  encoding_named(settings.encoding.name).make(model_shape(settings).attention(), learned);
+  std::vector<std::string> names;
+  for (const Parameter& p : learned.all()) names.push_back(p.name);
+  return names;
+}
+
 void show(const RunFolder& folder) {
   const std::vector<std::byte> text = read_file(folder.file("results.txt"));
   print_checked(std::string(reinterpret_cast<const char*>(text.data()), text.size()) + "\n" +
@@ -169,20 +177,29 @@ int eval_command(const fs::path& run, const SettingsChanges& changes, const RunO
   Settings same = settings;
   same.eval = trained.eval;
   same.corpus = trained.corpus;
+  same.encoding = trained.encoding;
+  same.encoding.layout = settings.encoding.layout;
   const std::string keys = differing_keys(trained, same);
   require<UsageError>(keys.empty(), "eval", "the model was trained with other settings: ", keys,
-                      "; only corpus and eval.* may change");
+                      "; only corpus, encoding.* but its layout, and eval.* may change");
+  const bool other_encoding = !(settings.encoding == trained.encoding);
+  if (other_encoding)
+    for (const Settings& s : {trained, settings})
+      require<UsageError>(learned_by_encoding(s).empty(), "eval", s.encoding.name, " learns ",
+                          list_of(learned_by_encoding(s)), "; ", settings.encoding.name, " can take the place of ",
+                          trained.encoding.name, " only if neither learns anything");
   const Corpus corpus = corpus_after_checks(settings, {settings.encoding.name});
   require_address_space(thread_count(options));
   remember_signals();
   with_threads(thread_count(options), [&] {
-    const TrainedModel loaded = load_model(run, trained);
+    const TrainedModel loaded = load_model(run, trained, settings.encoding);
     require<FileError>(
         settings.corpus != trained.corpus || corpus.sha256 == loaded.corpus_sha256, "eval", settings.corpus,
         " is not the text the model was trained on any more; name another one with --set corpus=file:PATH");
     const Measured measured = evaluate_model(loaded.model, settings, corpus, options.quiet);
-    const std::string title =
-        fmt::format("Evaluation of {} after {} of {} steps", run.string(), loaded.step, trained.train.steps);
+    const std::string title = fmt::format(
+        "Evaluation of {} after {} of {} steps{}", run.string(), loaded.step, trained.train.steps,
+        other_encoding ? ", trained with " + trained.encoding.name + ", read with " + settings.encoding.name : "");
     print_checked(answer_text(comparison_answer(title, "", {measured}, settings)));
   });
   return 0;

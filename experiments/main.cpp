@@ -22,7 +22,7 @@ namespace phasor {
 namespace {
 
 struct Arguments {
-  std::string question, list, seed;
+  std::string question, list, seed, encoding;
   std::filesystem::path run;
   BenchArguments bench;
   SettingsChanges changes;
@@ -152,6 +152,8 @@ void build(CLI::App& program, Arguments& arguments) {
 
   CLI::App* const eval = program.add_subcommand("eval", "measure a trained model again, also at other lengths");
   eval->add_option("RUN", arguments.run, "folder of a run of phasor train")->required()->type_name("");
+  eval->add_option("--encoding", arguments.encoding, "read with another: --set encoding.name=NAME")
+      ->type_name("NAME");
   add_settings(*eval, arguments);
   add_threads(*eval, arguments);
 
@@ -194,6 +196,7 @@ int dispatch(int argc, char** argv) {
   if (program.get_subcommands().empty()) check_subcommand(program, "subcommand", nullptr);
 
   if (arguments.resume) arguments.options.resume = Resume::yes;
+  if (!arguments.encoding.empty()) arguments.changes.assignments.push_back("encoding.name=" + arguments.encoding);
   if (!arguments.seed.empty()) arguments.changes.assignments.push_back("train.seed=" + arguments.seed);
   if (program.got_subcommand("list")) return list_command(program, arguments.list);
   if (program.got_subcommand("run")) return run_command(arguments.question, arguments.changes, arguments.options);

@@ -199,8 +199,10 @@ Transformer train(const Settings& settings, const Corpus& corpus, const RunFolde
   return model;
 }
 
-TrainedModel load_model(const fs::path& folder, const Settings& settings) {
-  Transformer model(model_shape(settings), static_cast<uint64_t>(settings.train.seed));
+TrainedModel load_model(const fs::path& folder, const Settings& settings, const EncodingSettings& encoding) {
+  Settings reading = settings;
+  reading.encoding = encoding;
+  Transformer model(model_shape(reading), static_cast<uint64_t>(settings.train.seed));
   const std::optional<RunPosition> position = load_newest(folder, settings, model.parameters(), nullptr);
   require<FileError>(position.has_value(), "run", folder, " holds no checkpoint; train first");
   return {model, position->step, position->corpus_sha256};

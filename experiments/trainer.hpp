@@ -33,12 +33,14 @@ struct TrainerOptions {
 Transformer train(const Settings& settings, const Corpus& corpus, const RunFolder& folder,
                   const TrainerOptions& options);
 
-// The model of a run folder's newest good checkpoint, for evaluation. FileError if there is none.
+// The model of a run folder's newest good checkpoint, for evaluation; `settings` are those of the run. It reads with
+// `encoding`, which learns nothing if it is not the run's own. FileError if there is none.
 struct TrainedModel {
   Transformer model;
   int64_t step;               // taken when the checkpoint was made
   std::string corpus_sha256;  // of the text it was trained on
 };
-TrainedModel load_model(const std::filesystem::path& folder, const Settings& settings);
+TrainedModel load_model(const std::filesystem::path& folder, const Settings& settings,
+                        const EncodingSettings& encoding);
 
 }  // namespace phasor

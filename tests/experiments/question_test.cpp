@@ -1,6 +1,8 @@
 // The main job, made small: what it prints, what it leaves, and that it is the sum of its training runs.
 #include <doctest/doctest.h>
 
+#include <sstream>
+
 #include <algorithm>
 
 #include "tests/support/command.hpp"
@@ -122,14 +124,39 @@ TEST_CASE("eval: the same numbers as the run, and other lengths") {
   CHECK(longer.out.find("after 12 of 12 steps") != std::string::npos);
   CHECK(run_phasor({"eval", (folder / "nowhere").string()}).exit_code == 3);
 
+  // A model that was trained with rope, read with tables that are made for longer texts; without a factor they are its
+  // own.
+  const auto perplexities = [&](std::vector<std::string> changes) {
+    changes.insert(changes.begin(), {"eval", (folder / "out/rope-seed1").string()});
+    const CommandResult result = run_phasor(changes);
+    REQUIRE_MESSAGE(result.exit_code == 0, result.err);
+    std::istringstream lines(result.out.substr(result.out.find("Perplexity")));
+    std::string line, name;
+    for (int i = 0; i < 4; ++i) std::getline(lines, line);  // title, head, rule, row
+    std::istringstream words(line);
+    words >> name;
+    std::vector<double> numbers;
+    for (double number; words >> number;) numbers.push_back(number);
+    CHECK(numbers.size() >= 2);
+    return numbers;
+  };
+  const std::vector<double> own = perplexities({});
+  CHECK(perplexities({"--encoding", "interpolation", "--set", "encoding.factor=1"}) == own);
+  CHECK(perplexities({"--encoding", "interpolation", "--set", "encoding.factor=4"}) != own);
+  const CommandResult extended = run_phasor({"eval", (folder / "out/rope-seed1").string(), "--encoding", "yarn"});
+  CHECK(extended.out.find("trained with rope, read with yarn") != std::string::npos);
+
   const auto refused = [&](const std::vector<std::string>& arguments, const std::string& says) {
     const CommandResult result = run_phasor(arguments);
     CHECK(result.exit_code == 2);
     CHECK_MESSAGE(result.err.find(says) != std::string::npos, result.err);
   };
   const std::string rope = (folder / "out/rope-seed1").string();
-  refused({"eval", rope, "--set", "encoding.name=hope"},
-          "encoding.name (\"rope\" there, \"hope\" here); only corpus and eval.* may change");
+  refused({"eval", rope, "--set", "encoding.layout=interleaved"},
+          "encoding.layout (\"half_split\" there, \"interleaved\" here); only corpus, encoding.* but its layout, and "
+          "eval.* may change");
+  refused({"eval", rope, "--encoding", "lerope"}, "lerope learns log_frequency_shift");
+  refused({"eval", rope, "--encoding", "yarm"}, "did you mean 'yarn'?");
   refused({"eval", (folder / "out").string()}, "evaluate one of them, such as");
   // A question's folder and a training's folder are not taken for each other.
   refused({"train", "--config", (folder / "out/settings.toml").string(), "--out", (folder / "out").string()},
