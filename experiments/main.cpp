@@ -152,8 +152,7 @@ void build(CLI::App& program, Arguments& arguments) {
 
   CLI::App* const eval = program.add_subcommand("eval", "measure a trained model again, also at other lengths");
   eval->add_option("RUN", arguments.run, "folder of a run of phasor train")->required()->type_name("");
-  eval->add_option("--encoding", arguments.encoding, "read with another: --set encoding.name=NAME")
-      ->type_name("NAME");
+  eval->add_option("--encoding", arguments.encoding, "read with another: --set encoding.name=NAME")->type_name("NAME");
   add_settings(*eval, arguments);
   add_threads(*eval, arguments);
 

@@ -22,7 +22,7 @@ BenchResult bench_attention(const BenchOptions& options);
 
 // Single ops on tensors larger than the cache, against a copy of as many bytes.
 BenchResult bench_ops(const BenchOptions& options);
-constexpr double bytes_for_ops = 2e9;  // a little more than it takes, unless quick
+constexpr double bytes_for_ops = 6e9;  // a little more than it takes, unless quick
 
 // Matrix products of the sizes' models, forward and both gradients.
 BenchResult bench_gemm(const std::vector<BenchSize>& sizes, const BenchOptions& options);
