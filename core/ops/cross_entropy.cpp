@@ -72,7 +72,9 @@ struct Row {
 
 // The tiles of a loop over rows: some 32 KB of logits, few enough for arrays on the stack.
 constexpr int64_t most_rows = 32;
-int64_t rows_of_tile(int64_t classes) { return std::clamp<int64_t>(8192 / classes, 1, most_rows); }
+int64_t rows_of_tile(int64_t classes) {
+  return std::clamp<int64_t>(8192 / std::max<int64_t>(classes, 1), 1, most_rows);
+}
 
 // The normaliser of each row, in order; the exponentials go to dlogits where there is one. done(k) follows when the
 // next row is on its way. Maxima are found two rows ahead. (A NaN need not show in one: e^(NaN - m) is NaN again.)

@@ -13,7 +13,7 @@ constexpr int64_t no_ignored_target = -1;
 
 // The loss of each row, shape of targets: the loss by position.
 Tensor cross_entropy_by_row(const Tensor& logits, const Tensor& targets, int64_t ignore = no_ignored_target);
-// The mean over the rows that are not ignored: a scalar (summed in double, row by row).
+// The mean over the rows that are not ignored: a scalar (summed in double).
 Tensor cross_entropy(const Tensor& logits, const Tensor& targets, int64_t ignore = no_ignored_target);
 // dlogits = (softmax(logits) - onehot(target)) dloss, [..., classes]; 0 for ignored rows. `dloss` has the shape of
 // targets, or is a scalar: the gradient of the mean.

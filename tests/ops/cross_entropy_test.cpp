@@ -116,6 +116,12 @@ TEST_CASE("cross_entropy: an ignored row may hold anything") {
   for (const float g : backward(loss)[leaf].to_vector<float>()) CHECK(std::isfinite(g));
 }
 
+TEST_CASE("cross_entropy: ignored rows without classes") {
+  const Tensor x = Tensor::zeros({2, 0}, Dtype::f32), targets = Tensor::full({2}, -1, Dtype::i64);
+  CHECK(cross_entropy_by_row(x, targets).to_vector<float>() == std::vector<float>{0, 0});
+  CHECK(cross_entropy_backward(x, targets, -1, Tensor::zeros({2}, Dtype::f32)).shape() == x.shape());
+}
+
 TEST_CASE("cross_entropy: a NaN shows in its row, wherever it stands, and in no other") {
   for (const Dtype dtype : {Dtype::f32, Dtype::f64})
     for (const int64_t at : {0, 1, 15, 16, 40, 64, 65}) {
