@@ -116,6 +116,8 @@ struct EncodingEntry {
   std::string summary;
   std::string paper;
   std::vector<Claim> claims;
+  // Made for reading with a model that was trained with rope, which is how it is compared: it learns nothing.
+  bool reads_rope = false;
   // Called once for a model. What the encoding learns goes into `parameters` and is named encoding.NAME in the model.
   // It is shared by the layers; for parameters of each layer add one per layer (shape.layers) and read that of
   // PositionalContext::layer.

@@ -104,6 +104,23 @@ TEST_CASE("rotations: what the encodings learn reaches the model's gradients") {
   }
 }
 
+TEST_CASE("encodings that read a model trained with rope: they turn its components and learn nothing") {
+  for (const std::string& name : extensions) CHECK_MESSAGE(encoding_named(name).reads_rope, name);
+  for (const char* name : {"rerope", "self_extend"}) CHECK_MESSAGE(encoding_named(name).reads_rope, name);
+  for (const char* name : {"rope", "hope", "nope", "alibi", "lerope", "randomized"})
+    CHECK_MESSAGE(!encoding_named(name).reads_rope, name);
+  for (const auto& [name, entry] : encodings()) {
+    if (!entry.reads_rope) continue;
+    CAPTURE(name);
+    ParameterList learned;
+    const PositionalEncoding encoding = entry.make(shape_of(16, 128), learned);
+    CHECK(learned.all().empty());
+    REQUIRE(encoding.rotation);
+    CHECK_FALSE((encoding.features || encoding.bias_of_distance || encoding.bias_of_positions || encoding.transform ||
+                 encoding.embed || encoding.training_positions));
+  }
+}
+
 TEST_CASE("rotations: settings that cannot be are refused with the name, what came and what is needed") {
   const auto refusal = [](const std::string& name, const AttentionShape& shape) -> std::string {
     try {

@@ -29,6 +29,7 @@ EncodingEntry dynamic_ntk() {
   return {.summary = "rotary with a base that grows beyond the training length",
           .paper = "Peng et al., YaRN, arXiv:2309.00071, section 3.3",
           .claims = {Claim::relative, Claim::preserves_norm, Claim::no_parameters},
+          .reads_rope = true,
           .make = make};
 }
 

@@ -18,6 +18,7 @@ EncodingEntry interpolation() {
   return {.summary = "rotary, every component slower by encoding.factor",
           .paper = "Chen et al., Position Interpolation, arXiv:2306.15595",
           .claims = {Claim::relative, Claim::preserves_norm, Claim::no_parameters},
+          .reads_rope = true,
           .make = make};
 }
 

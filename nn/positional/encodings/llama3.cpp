@@ -17,6 +17,7 @@ EncodingEntry llama3() {
   return {.summary = "rotary with Llama 3's slower components (encoding.factor)",
           .paper = "Grattafiori et al., The Llama 3 Herd of Models, arXiv:2407.21783",
           .claims = {Claim::relative, Claim::preserves_norm, Claim::no_parameters},
+          .reads_rope = true,
           .make = make};
 }
 

@@ -51,6 +51,7 @@ EncodingEntry longrope() {
   return {.summary = "rotary slowed by a list of factors, by length short or long",
           .paper = "Ding et al., LongRoPE, arXiv:2402.13753",
           .claims = {Claim::relative, Claim::no_parameters},
+          .reads_rope = true,
           .make = make};
 }
 

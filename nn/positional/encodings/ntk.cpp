@@ -21,6 +21,7 @@ EncodingEntry ntk() {
   return {.summary = "rotary with a base raised for encoding.factor (NTK-aware)",
           .paper = "Peng et al., YaRN, arXiv:2309.00071, section 3.1",
           .claims = {Claim::relative, Claim::preserves_norm, Claim::no_parameters},
+          .reads_rope = true,
           .make = make};
 }
 

@@ -31,6 +31,7 @@ EncodingEntry rerope() {
   return {.summary = "rotary whose distances stop growing at a window",
           .paper = "Su, ReRoPE (blog and code); its rotation: arXiv:2104.09864",
           .claims = {Claim::relative, Claim::preserves_norm, Claim::no_parameters},
+          .reads_rope = true,
           .make = make};
 }
 

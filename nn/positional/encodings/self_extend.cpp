@@ -40,6 +40,7 @@ EncodingEntry self_extend() {
   return {.summary = "rotary that counts far positions in groups of eight",
           .paper = "Jin et al., Self-Extend, arXiv:2401.01325",
           .claims = {Claim::preserves_norm, Claim::no_parameters},
+          .reads_rope = true,
           .make = make};
 }
 

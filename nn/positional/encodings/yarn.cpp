@@ -35,6 +35,7 @@ EncodingEntry yarn() {
   return {.summary = "ntk_by_parts with sharper scores, as YaRN's code has it",
           .paper = "Peng et al., YaRN, arXiv:2309.00071",
           .claims = {Claim::relative, Claim::no_parameters},
+          .reads_rope = true,
           .make = make};
 }
 
