@@ -27,18 +27,19 @@ int thread_count(const RunOptions& options) {
   return options.threads > 0 ? options.threads : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
 }
 
-// Everything that can be checked without work: the encodings, the shape of the model, the corpus and its windows.
-Corpus corpus_after_checks(const Settings& settings, const std::vector<std::string>& encodings) {
-  for (const std::string& encoding : encodings) {
-    ParameterList learned;
-    const int64_t limit = encoding_named(encoding).make(model_shape(settings).attention(), learned).position_limit;
-    const int64_t longest = evaluation_lengths(settings).back();
-    require<UsageError>(settings.train.length <= limit, "encoding", encoding, " knows positions below ", limit,
-                        "; train.length is ", settings.train.length);
-    require<UsageError>(longest <= limit, "encoding", encoding, " knows positions below ", limit,
-                        limit == settings.train.length ? " (train.length)" : "", "; eval.lengths asks for ", longest,
-                        " tokens: --set eval.lengths=[", limit / 2, ",", limit, "]");
-  }
+// Everything about an encoding that can be checked without work: its own settings, the shape of the model, positions.
+void require_encoding(const Settings& settings) {
+  const int64_t limit = position_limit(settings), longest = evaluation_lengths(settings).back();
+  const std::string& encoding = settings.encoding.name;
+  require<UsageError>(settings.train.length <= limit, "encoding", encoding, " knows positions below ", limit,
+                      "; train.length is ", settings.train.length);
+  require<UsageError>(longest <= limit, "encoding", encoding, " knows positions below ", limit,
+                      limit == settings.train.length ? " (train.length)" : "", "; eval.lengths asks for ", longest,
+                      " tokens: --set eval.lengths=[", limit / 2, ",", limit, "]");
+}
+
+// The corpus and its windows.
+Corpus corpus_after_checks(const Settings& settings) {
   Corpus corpus = load_corpus(settings.corpus);
   const int64_t longest = evaluation_lengths(settings).back(), bytes = static_cast<int64_t>(corpus.bytes.size());
   const int64_t needed = std::max(20 * longest, 2 * settings.train.length);
@@ -119,9 +120,13 @@ void print_checked(const std::string& text) {
     throw ResourceError("standard output cannot be written");
 }
 
-int run_command(const std::string& name, const SettingsChanges& changes, const RunOptions& options) {
+int run_command(const std::string& name, const SettingsChanges& changes, const RunOptions& options, bool quick) {
   const Experiment& experiment = question_named(name);
-  Settings settings = apply(experiment.defaults, changes);
+  require<UsageError>(!quick || !experiment.quick.empty(), "run", name, " has no quick form");
+  Settings defaults = experiment.defaults;
+  if (quick)
+    for (const std::string& assignment : experiment.quick) assign(defaults, assignment);
+  Settings settings = apply(defaults, changes);
   require<UsageError>(settings.run.question == "none" || settings.run.question == name, "run",
                       "these settings are of phasor run ", settings.run.question, "; run.question must be none or ",
                       name);
@@ -129,14 +134,22 @@ int run_command(const std::string& name, const SettingsChanges& changes, const R
   require<UsageError>(settings.encoding.name == experiment.defaults.encoding.name, "run", name,
                       " trains encodings of its own (", list_of(experiment.encodings), "); encoding.name = '",
                       settings.encoding.name, "' would change nothing; use phasor train for one encoding");
+  const std::vector<std::string> encodings =
+      settings.run.encodings.empty() ? experiment.encodings : settings.run.encodings;
+  for (const std::string& encoding : encodings) {
+    require<UsageError>(std::count(encodings.begin(), encodings.end(), encoding) == 1, "run", "run.encodings names ",
+                        encoding, " twice");
+    encoding_named(encoding);
+  }
   experiment.check(settings);
   require_memory(settings);
-  const Corpus corpus = corpus_after_checks(settings, experiment.encodings);
+  for (const std::string& encoding : encodings) require_encoding(settings_for(settings, encoding, settings.train.seed));
+  const Corpus corpus = corpus_after_checks(settings);
   require_address_space(thread_count(options));
   const fs::path path = options.out.empty() ? default_run_path(name, settings) : options.out;
   const QuestionRun job{.name = name,
                         .settings = settings,
-                        .encodings = experiment.encodings,
+                        .encodings = encodings,
                         .corpus = corpus,
                         .folder = RunFolder(path, settings, options.resume),
                         .quiet = options.quiet};
@@ -155,7 +168,8 @@ int train_command(const Settings& settings, const RunOptions& options) {
   require<UsageError>(settings.run.question == "none", "train", "these settings are of phasor run ",
                       settings.run.question, "; run.question must be none");
   require_memory(settings);
-  const Corpus corpus = corpus_after_checks(settings, {settings.encoding.name});
+  require_encoding(settings);
+  const Corpus corpus = corpus_after_checks(settings);
   require_address_space(thread_count(options));
   const fs::path path = options.out.empty() ? default_run_path("train", settings) : options.out;
   const RunFolder folder(path, settings, options.resume);
@@ -188,7 +202,8 @@ int eval_command(const fs::path& run, const SettingsChanges& changes, const RunO
       require<UsageError>(learned_by_encoding(s).empty(), "eval", s.encoding.name, " learns ",
                           list_of(learned_by_encoding(s)), "; ", settings.encoding.name, " can take the place of ",
                           trained.encoding.name, " only if neither learns anything");
-  const Corpus corpus = corpus_after_checks(settings, {settings.encoding.name});
+  require_encoding(settings);
+  const Corpus corpus = corpus_after_checks(settings);
   require_address_space(thread_count(options));
   remember_signals();
   with_threads(thread_count(options), [&] {
@@ -200,7 +215,7 @@ int eval_command(const fs::path& run, const SettingsChanges& changes, const RunO
     const std::string title = fmt::format(
         "Evaluation of {} after {} of {} steps{}", run.string(), loaded.step, trained.train.steps,
         other_encoding ? ", trained with " + trained.encoding.name + ", read with " + settings.encoding.name : "");
-    print_checked(answer_text(comparison_answer(title, "", {measured}, settings)));
+    print_checked(comparison_answer(title, "", {measured}, settings).text);
   });
   return 0;
 }

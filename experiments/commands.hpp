@@ -21,8 +21,9 @@ struct RunOptions {
 // To standard output, all of it; ResourceError if it cannot be written: a full disk behind `phasor list > FILE`.
 void print_checked(const std::string& text);
 
-// phasor run QUESTION: the question's defaults, then the changes. A finished run is shown, not repeated.
-int run_command(const std::string& question, const SettingsChanges& changes, const RunOptions& options);
+// phasor run QUESTION: the question's defaults, `quick` its quick form, then the changes. A finished run is shown, not
+// repeated.
+int run_command(const std::string& question, const SettingsChanges& changes, const RunOptions& options, bool quick);
 
 // phasor train: one model.
 int train_command(const Settings& settings, const RunOptions& options);

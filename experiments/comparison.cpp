@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
+#include <sstream>
 
 #include "experiments/corpora/corpus.hpp"
 #include "experiments/progress.hpp"
@@ -18,6 +20,120 @@ namespace phasor {
 namespace {
 
 constexpr double smoothing_reach = 0.08;
+
+// The encodings in the order in which they were measured.
+std::vector<std::string> encodings_of(const std::vector<Measured>& measured) {
+  std::vector<std::string> names;
+  for (const Measured& m : measured)
+    if (std::find(names.begin(), names.end(), m.encoding) == names.end()) names.push_back(m.encoding);
+  return names;
+}
+
+// Mean over an encoding's seeds of something at a length; NaN if no seed was measured there.
+template <class F>
+double mean_over_seeds(const std::vector<Measured>& measured, const std::string& encoding, int64_t length, F value) {
+  double sum = 0;
+  int seeds = 0;
+  for (const Measured& m : measured)
+    for (const Evaluation& e : m.at)
+      if (m.encoding == encoding && e.length == length) sum += value(e), ++seeds;
+  return sum / seeds;
+}
+
+Table length_table(const std::vector<Measured>& measured, int64_t train_length, const std::string& caption,
+                   int decimals, double (Evaluation::*value)() const) {
+  Table table{.columns = {"encoding"}, .rows = {}, .caption = caption};
+  for (const Evaluation& e : measured[0].at) table.columns.push_back(length_label(e.length, train_length));
+  for (const std::string& encoding : encodings_of(measured)) {
+    table.rows.push_back({encoding});
+    for (const Evaluation& at : measured[0].at)
+      table.rows.back().push_back(fixed_text(
+          mean_over_seeds(measured, encoding, at.length, [&](const Evaluation& e) { return (e.*value)(); }), decimals));
+  }
+  return table;
+}
+
+Chart position_chart(const std::vector<Measured>& measured, int64_t train_length) {
+  const Evaluation& longest = measured[0].at.back();
+  Chart chart{.title = fmt::format("Loss by position in windows of {} tokens", longest.length),
+              .x_label = "position in the window (tokens, from 1)",
+              .y_label = "loss (nats per byte)",
+              .log_x = true,
+              .series = {},
+              .marks = {{static_cast<double>(train_length), "L"}}};
+  for (const std::string& encoding : encodings_of(measured)) {
+    std::vector<double> losses;
+    for (size_t position = 0; position < longest.loss_by_position.size(); ++position)
+      losses.push_back(mean_over_seeds(measured, encoding, longest.length,
+                                       [&](const Evaluation& e) { return e.loss_by_position[position]; }));
+    Series series{.name = encoding, .x = {}, .y = smoothed_by_position(losses, smoothing_reach)};
+    for (size_t position = 0; position < losses.size(); ++position)
+      series.x.push_back(static_cast<double>(position + 1));
+    chart.series.push_back(series);
+  }
+  return chart;
+}
+
+// rope, or rope seed 2
+std::string run_label(const Settings& s) {
+  return s.train.seed == Settings().train.seed ? s.encoding.name
+                                               : fmt::format("{} seed {}", s.encoding.name, s.train.seed);
+}
+
+// The fields of a CSV file of numbers and plain names. FileError if it cannot be read or a row has another number of
+// fields than `columns`.
+std::vector<std::vector<std::string>> csv_rows(const std::filesystem::path& file, size_t columns) {
+  const std::vector<std::byte> bytes = read_file(file);
+  std::istringstream lines(std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+  std::vector<std::vector<std::string>> rows;
+  std::string line, field;
+  std::getline(lines, line);  // the header
+  while (std::getline(lines, line)) {
+    std::vector<std::string>& row = rows.emplace_back();
+    for (std::istringstream fields(line); std::getline(fields, field, ',');) row.push_back(field);
+    require<FileError>(row.size() == columns, "run", file, " is damaged: row ", rows.size(), " has ", row.size(),
+                       " fields; needs ", columns);
+  }
+  return rows;
+}
+
+template <class T>
+T number_of(const std::filesystem::path& file, const std::string& field) {
+  T value = 0;
+  const char* const end = field.data() + field.size();
+  const std::from_chars_result result = std::from_chars(field.data(), end, value);
+  require<FileError>(result.ec == std::errc() && result.ptr == end, "run", file, " is damaged: '", field,
+                     "' is not a number");
+  return value;
+}
+
+// What train_and_evaluate() has left in a finished folder.
+Measured measured_in(const RunFolder& folder, const Settings& settings) {
+  Measured measured{settings.encoding.name, settings.train.seed, {}};
+  const std::filesystem::path results = folder.file("results.csv"), by_position = folder.file("loss_by_position.csv");
+  for (const std::vector<std::string>& row : csv_rows(results, 7))
+    measured.at.push_back({.length = number_of<int64_t>(results, row[2]),
+                           .windows = number_of<int64_t>(results, row[3]),
+                           .loss = number_of<double>(results, row[4]),
+                           .loss_by_position = {}});
+  for (const std::vector<std::string>& row : csv_rows(by_position, 5))
+    for (Evaluation& e : measured.at)
+      if (e.length == number_of<int64_t>(by_position, row[2]))
+        e.loss_by_position.push_back(number_of<double>(by_position, row[4]));
+  const std::vector<int64_t> lengths = evaluation_lengths(settings);
+  const bool whole = std::equal(lengths.begin(), lengths.end(), measured.at.begin(), measured.at.end(),
+                                [](int64_t length, const Evaluation& e) {
+                                  return e.length == length && std::ssize(e.loss_by_position) == length;
+                                });
+  require<FileError>(whole, "run", folder.path(), " is damaged: its results are not those of all lengths");
+  return measured;
+}
+
+void stop_if_told() {
+  if (const int signal = remembered_signal()) throw Interrupted(signal, "stopped before the evaluation was done");
+}
+
+}  // namespace
 
 std::string results_csv(const std::vector<Measured>& measured) {
   Csv csv({"encoding", "seed", "length", "windows", "loss", "perplexity", "bits_per_byte"});
@@ -36,43 +152,11 @@ std::string loss_by_position_csv(const std::vector<Measured>& measured) {
   return csv.text();
 }
 
-// The encodings in the order in which they were measured.
-std::vector<std::string> encodings_of(const std::vector<Measured>& measured) {
-  std::vector<std::string> names;
-  for (const Measured& m : measured)
-    if (std::find(names.begin(), names.end(), m.encoding) == names.end()) names.push_back(m.encoding);
-  return names;
-}
-
-// Mean over an encoding's seeds of something at the i-th length.
-template <class F>
-double mean_over_seeds(const std::vector<Measured>& measured, const std::string& encoding, size_t i, F value) {
-  double sum = 0;
-  int seeds = 0;
-  for (const Measured& m : measured)
-    if (m.encoding == encoding) sum += value(m.at[i]), ++seeds;
-  return sum / seeds;
-}
-
-// 64 (L/2), 128 (L), 256 (2L)
 std::string length_label(int64_t length, int64_t train_length) {
   if (length == train_length) return fmt::format("{} = L", length);
   if (length % train_length == 0) return fmt::format("{} = {}L", length, length / train_length);
   if (train_length % length == 0) return fmt::format("{} = L/{}", length, train_length / length);
   return std::to_string(length);
-}
-
-Table length_table(const std::vector<Measured>& measured, int64_t train_length, const std::string& caption,
-                   int decimals, double (Evaluation::*value)() const) {
-  Table table{.columns = {"encoding"}, .rows = {}, .caption = caption};
-  for (const Evaluation& e : measured[0].at) table.columns.push_back(length_label(e.length, train_length));
-  for (const std::string& encoding : encodings_of(measured)) {
-    table.rows.push_back({encoding});
-    for (size_t i = 0; i < measured[0].at.size(); ++i)
-      table.rows.back().push_back(fixed_text(
-          mean_over_seeds(measured, encoding, i, [&](const Evaluation& e) { return (e.*value)(); }), decimals));
-  }
-  return table;
 }
 
 Chart perplexity_chart(const std::vector<Measured>& measured, int64_t train_length) {
@@ -85,47 +169,16 @@ Chart perplexity_chart(const std::vector<Measured>& measured, int64_t train_leng
               .marks = {{static_cast<double>(train_length), "L"}}};
   for (const std::string& encoding : encodings_of(measured)) {
     Series series{.name = encoding, .x = {}, .y = {}};
-    for (size_t i = 0; i < measured[0].at.size(); ++i) {
-      series.x.push_back(static_cast<double>(measured[0].at[i].length));
-      series.y.push_back(mean_over_seeds(measured, encoding, i, [](const Evaluation& e) { return e.perplexity(); }));
+    const auto first =
+        std::find_if(measured.begin(), measured.end(), [&](const Measured& m) { return m.encoding == encoding; });
+    for (const Evaluation& e : first->at) {
+      series.x.push_back(static_cast<double>(e.length));
+      series.y.push_back(mean_perplexity(measured, encoding, e.length));
     }
     chart.series.push_back(series);
   }
   return chart;
 }
-
-Chart position_chart(const std::vector<Measured>& measured, int64_t train_length) {
-  const size_t longest = measured[0].at.size() - 1;
-  Chart chart{.title = fmt::format("Loss by position in windows of {} tokens", measured[0].at[longest].length),
-              .x_label = "position in the window (tokens, from 1)",
-              .y_label = "loss (nats per byte)",
-              .log_x = true,
-              .series = {},
-              .marks = {{static_cast<double>(train_length), "L"}}};
-  for (const std::string& encoding : encodings_of(measured)) {
-    std::vector<double> losses;
-    for (size_t position = 0; position < measured[0].at[longest].loss_by_position.size(); ++position)
-      losses.push_back(mean_over_seeds(measured, encoding, longest,
-                                       [&](const Evaluation& e) { return e.loss_by_position[position]; }));
-    Series series{.name = encoding, .x = {}, .y = smoothed_by_position(losses, smoothing_reach)};
-    for (size_t position = 0; position < losses.size(); ++position)
-      series.x.push_back(static_cast<double>(position + 1));
-    chart.series.push_back(series);
-  }
-  return chart;
-}
-
-// rope, or rope seed 2
-std::string run_label(const Settings& s) {
-  return s.train.seed == Settings().train.seed ? s.encoding.name
-                                               : fmt::format("{} seed {}", s.encoding.name, s.train.seed);
-}
-
-void stop_if_told() {
-  if (const int signal = remembered_signal()) throw Interrupted(signal, "stopped before the evaluation was done");
-}
-
-}  // namespace
 
 Measured evaluate_model(const Transformer& model, const Settings& settings, const Corpus& corpus, bool quiet) {
   Measured measured{settings.encoding.name, settings.train.seed, {}};
@@ -141,7 +194,28 @@ Measured evaluate_model(const Transformer& model, const Settings& settings, cons
   return measured;
 }
 
+Settings settings_for(const Settings& settings, const std::string& encoding, int64_t seed) {
+  Settings one = settings;
+  one.encoding.name = encoding;
+  one.train.seed = seed;
+  one.run = {};
+  const int64_t limit = position_limit(one);
+  std::vector<int64_t> lengths = evaluation_lengths(one);
+  if (lengths.back() > limit) {
+    std::erase_if(lengths, [&](int64_t length) { return length > limit; });
+    one.eval.lengths = lengths;
+  }
+  return one;
+}
+
 Measured train_and_evaluate(const Settings& settings, const Corpus& corpus, const RunFolder& folder, bool quiet) {
+  if (folder.finished()) {
+    try {
+      return measured_in(folder, settings);
+    } catch (const FileError& error) {
+      fmt::print(stderr, "warning: {}; evaluating again\n", error.what());
+    }
+  }
   const Transformer model = train(settings, corpus, folder, {.label = run_label(settings), .quiet = quiet});
   const Measured measured = evaluate_model(model, settings, corpus, quiet);
   const std::vector<Measured> all = {measured};
@@ -155,10 +229,7 @@ std::vector<Measured> compare(const QuestionRun& job) {
   std::vector<Measured> measured;
   for (int64_t seed = job.settings.train.seed; seed < job.settings.train.seed + job.settings.run.seeds; ++seed)
     for (const std::string& encoding : job.encodings) {
-      Settings settings = job.settings;
-      settings.encoding.name = encoding;
-      settings.train.seed = seed;
-      settings.run = {};  // a run like any other of phasor train
+      const Settings settings = settings_for(job.settings, encoding, seed);
       const RunFolder folder(job.folder.file(fmt::format("{}-seed{}", encoding, seed)), settings, Resume::yes);
       measured.push_back(train_and_evaluate(settings, job.corpus, folder, job.quiet));
     }
@@ -198,29 +269,27 @@ Answer comparison_answer(const std::string& title, const std::string& verdict, c
        .listing = {}});
   answer.report.sections.push_back(
       {.heading = "Settings", .text = "", .tables = {}, .charts = {}, .listing = to_toml(s)});
+  answer.text = report_text(answer.report);
   answer.results_csv = results_csv(measured);
   return answer;
 }
 
-std::string answer_text(const Answer& answer) {
-  std::string text = answer.report.title + "\n";
-  for (const Section& section : answer.report.sections)
+std::string report_text(const Report& report) {
+  std::string text = report.title + "\n";
+  for (const Section& section : report.sections)
     for (const Table& table : section.tables) text += "\n" + text_table(table);
-  if (!answer.report.verdict.empty()) text += "\n" + wrapped(answer.report.verdict, 80) + "\n";
+  if (!report.verdict.empty()) text += "\n" + wrapped(report.verdict, 80) + "\n";
   return text;
 }
 
 void write_answer(const RunFolder& folder, const Answer& answer) {
-  write_file_atomically(folder.file("results.txt"), answer_text(answer));
+  write_file_atomically(folder.file("results.txt"), answer.text);
   write_file_atomically(folder.file("report.html"), html(answer.report));
   write_file_atomically(folder.file("results.csv"), answer.results_csv);
 }
 
 double mean_perplexity(const std::vector<Measured>& measured, const std::string& encoding, int64_t length) {
-  for (size_t i = 0; i < measured[0].at.size(); ++i)
-    if (measured[0].at[i].length == length)
-      return mean_over_seeds(measured, encoding, i, [](const Evaluation& e) { return e.perplexity(); });
-  fail<ValueError>("comparison", "perplexity at ", length, " tokens was not measured");
+  return mean_over_seeds(measured, encoding, length, [](const Evaluation& e) { return e.perplexity(); });
 }
 
 void require_multiples(const std::string& question, const Settings& settings, const std::vector<int64_t>& multiples) {

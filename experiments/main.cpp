@@ -27,7 +27,7 @@ struct Arguments {
   BenchArguments bench;
   SettingsChanges changes;
   RunOptions options;
-  bool resume = false;
+  bool resume = false, quick = false;
 };
 
 // ---- lists
@@ -143,6 +143,7 @@ void build(CLI::App& program, Arguments& arguments) {
   add_seed_and_config(*run, arguments);
   add_threads(*run, arguments);
   add_folder(*run, arguments);
+  run->add_flag("--quick", arguments.quick, "the question's small form, where it has one");
 
   CLI::App* const train = program.add_subcommand("train", "train one model (default: rope on kjv) and measure it");
   add_settings(*train, arguments);
@@ -198,7 +199,8 @@ int dispatch(int argc, char** argv) {
   if (!arguments.encoding.empty()) arguments.changes.assignments.push_back("encoding.name=" + arguments.encoding);
   if (!arguments.seed.empty()) arguments.changes.assignments.push_back("train.seed=" + arguments.seed);
   if (program.got_subcommand("list")) return list_command(program, arguments.list);
-  if (program.got_subcommand("run")) return run_command(arguments.question, arguments.changes, arguments.options);
+  if (program.got_subcommand("run"))
+    return run_command(arguments.question, arguments.changes, arguments.options, arguments.quick);
   if (program.got_subcommand("train")) return train_command(apply({}, arguments.changes), arguments.options);
   if (program.got_subcommand("eval")) return eval_command(arguments.run, arguments.changes, arguments.options);
   arguments.bench.name = program.get_subcommand("bench")->get_subcommands().front()->get_name();

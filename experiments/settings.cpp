@@ -10,8 +10,10 @@
 #pragma GCC diagnostic pop
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <concepts>
+#include <cstring>
 #include <set>
 #include <type_traits>
 
@@ -54,7 +56,7 @@ static std::string text_of(const std::string& value) {
 template <class T>
 static std::string text_of(const std::vector<T>& values) {
   std::string text = "[";
-  for (const T value : values) text += (text.size() > 1 ? ", " : "") + text_of(value);
+  for (const T& value : values) text += (text.size() > 1 ? ", " : "") + text_of(value);
   return text + "]";
 }
 
@@ -74,6 +76,8 @@ struct Given {
 static std::string needed(const IntegerRange& range) {
   return "an integer from " + text_of(range.low) + " to " + text_of(range.high);
 }
+
+static std::string needed(const AnyText&) { return "text in quotes, not empty"; }
 
 static std::string needed(const RealRange& range) {
   return std::string("a number ") + (range.includes_low ? ">= " : "> ") + text_of(range.low) + " and " +
@@ -99,20 +103,25 @@ static bool read_within(const toml::node& node, double& value, const RealRange& 
   return true;
 }
 
+static bool read_within(const toml::node& node, std::string& value, const AnyText&) {
+  if (!node.is_string() || node.as_string()->get().empty()) return false;
+  value = node.as_string()->get();
+  return true;
+}
+
 template <class T, class Range>
 static void read_value(const std::string& name, const Given& given, T& value, const Range& range) {
   if (!read_within(given.node, value, range)) refuse(name, given, needed(range));
 }
 
+static void read_value(const std::string& name, const Given& given, std::string& value, const AnyText&) {
+  if (!given.node.is_string()) refuse(name, given, "text in quotes");
+  if (!read_within(given.node, value, AnyText{})) refuse(name, given, "text that is not empty");
+}
+
 static void read_value(const std::string& name, const Given& given, bool& value, const YesOrNo&) {
   if (!given.node.is_boolean()) refuse(name, given, "true or false");
   value = given.node.as_boolean()->get();
-}
-
-static void read_value(const std::string& name, const Given& given, std::string& value, const AnyText&) {
-  if (!given.node.is_string()) refuse(name, given, "text in quotes");
-  if (given.node.as_string()->get().empty()) refuse(name, given, "text that is not empty");
-  value = given.node.as_string()->get();
 }
 
 static void read_value(const std::string& name, const Given& given, std::string& value, const OneOf& range) {
@@ -248,15 +257,30 @@ static std::string assigned_name(const std::string& assignment) {
   return trimmed(assignment.substr(0, equals));
 }
 
+// [rope, hope] to ["rope", "hope"]; anything else as it is.
+static std::string with_quoted_names(const std::string& list) {
+  std::string quoted;
+  bool inside = false;
+  for (const char c : list) {
+    const bool of_name = std::isalnum(static_cast<unsigned char>(c)) || c == '_';
+    if (!of_name && !std::strchr("[], \t", c)) return list;
+    if (of_name != inside) quoted += '"';
+    inside = of_name;
+    quoted += c;
+  }
+  return quoted;
+}
+
 void assign(Settings& settings, const std::string& assignment) {
   const std::string name = assigned_name(assignment), text = trimmed(assignment.substr(assignment.find('=') + 1));
   const std::string place = "--set " + assignment;
 
-  bool wants_text = false, known = false;
+  bool wants_text = false, wants_names = false, known = false;
   visit_settings(settings, [&](std::string_view key, std::string_view, auto& value, const auto&) {
     if (key != name) return;
     known = true;
     wants_text = std::is_same_v<decltype(value), std::string&>;
+    wants_names = std::is_same_v<decltype(value), std::vector<std::string>&>;
   });
   if (!known) refuse_unknown(name, place);
 
@@ -264,7 +288,9 @@ void assign(Settings& settings, const std::string& assignment) {
   const std::string shown = text.empty() ? "empty" : text;
   toml::table table;
   try {
-    table = toml::parse("value = " + (wants_text && !is_quoted ? text_of(text) : text));
+    table = toml::parse("value = " + (wants_text && !is_quoted ? text_of(text)
+                                      : wants_names            ? with_quoted_names(text)
+                                                               : text));
   } catch (const toml::parse_error&) {
     if (wants_text) throw UsageError("settings: " + name + " is " + shown + "; needs UTF-8 text (" + place + ")");
     table.insert("value", text);  // a word where no word belongs: refused below with what is needed

@@ -70,6 +70,7 @@ struct CheckpointSettings {
 struct RunSettings {
   std::string question = "none";
   int64_t seeds = 1;
+  std::vector<std::string> encodings = {};
   bool operator==(const RunSettings&) const = default;
 };
 
@@ -149,6 +150,7 @@ void visit_settings(S& settings, Visitor&& visit) {
   visit("checkpoint.keep", "newest checkpoints that stay", settings.checkpoint.keep, IntegerRange{1, count});
 
   visit("run.question", "phasor run sets it", settings.run.question, AnyText{});
+  visit("run.encodings", "[]: those of the question", settings.run.encodings, AnyText{});
   visit("run.seeds", "seeds a question trains", settings.run.seeds, IntegerRange{1, 10000});
 }
 

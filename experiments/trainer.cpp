@@ -42,6 +42,11 @@ ModelShape model_shape(const Settings& s) {
           .init_deviation = s.model.init_deviation};
 }
 
+int64_t position_limit(const Settings& settings) {
+  ParameterList learned;
+  return encoding_named(settings.encoding.name).make(model_shape(settings).attention(), learned).position_limit;
+}
+
 constexpr uint64_t position_stream = 0x706f73;  // "pos"
 
 // The positions of a step's windows: those the encoding draws, or undefined for 0, 1, 2, ...

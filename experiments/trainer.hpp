@@ -12,6 +12,9 @@ namespace phasor {
 
 ModelShape model_shape(const Settings& settings);
 
+// Where the positions that the encoding of these settings knows end. UsageError where it cannot be made.
+int64_t position_limit(const Settings& settings);
+
 // One optimizer step on one batch: loss, gradients (of settings.train.accumulate equal parts, each times
 // 1 / accumulate, added in the order of the parts: ((g1 + g2) + g3) + ...), clipping of single gradients, then of their
 // global norm, AdamW. Throws NumericError naming the step and what is not finite; the parameters are then unchanged.

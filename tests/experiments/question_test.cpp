@@ -95,6 +95,97 @@ TEST_CASE("run hope refuses what it could not answer, before any work") {
   CHECK(refused({"train.seed=9223372036854775807"}).find("train.seed + run.seeds") != std::string::npos);
 }
 
+namespace {
+
+// The sweep on the same text: rope and a reader of its models, one that knows no longer text, and one more.
+std::vector<std::string> small_sweep(const TemporaryFolder& folder, std::vector<std::string> changes = {}) {
+  const auto set_unless_changed = [&](const std::string& key, const std::string& value) {
+    if (std::none_of(changes.begin(), changes.end(), [&](const auto& change) { return change.starts_with(key); }))
+      changes.push_back(key + value);
+  };
+  set_unless_changed("run.seeds=", "2");
+  set_unless_changed("run.encodings=", "[yarn, rope, learned, nope]");
+  std::vector<std::string> arguments = small_hope(folder, changes);
+  arguments[1] = "all_encodings";
+  return arguments;
+}
+
+}  // namespace
+
+TEST_CASE("run all_encodings: a table of what is trained, one of what reads rope's models, and rows for both") {
+  const TemporaryFolder folder;
+  const CommandResult result = run_phasor(small_sweep(folder));
+  REQUIRE_MESSAGE(result.exit_code == 0, result.err);
+  const std::string results = text_of(folder / "out/results.csv");
+  CHECK(lines_of(results) == 1 + 2 * (3 * 5 + 2));  // learned: L/2 and L only
+  CHECK(results.find("\nlearned,2,16,") != std::string::npos);
+  CHECK(results.find("\nlearned,2,32,") == std::string::npos);
+  CHECK(results.find("\nyarn,1,128,") != std::string::npos);
+  CHECK(!fs::exists(folder / "out/yarn-seed1"));  // it is not trained
+
+  std::istringstream lines(result.out);
+  std::vector<std::string> encodings;
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream words(line);
+    std::string name, at_length, at_2, at_4, at_8, difference;
+    words >> name >> at_length >> at_2 >> at_4 >> at_8 >> difference;
+    if (name == "learned") CHECK((at_2 == "-" && at_4 == "-" && at_8 == "-"));
+    if (name == "learned" || name == "nope") CHECK((difference[0] == '+' || difference[0] == '-'));
+    if (name == "rope" || name == "nope" || name == "learned" || name == "yarn") encodings.push_back(name);
+    const auto columns = std::count_if(line.begin(), line.end(), [](char c) { return (c & 0xC0) != 0x80; });
+    if (line.find('/') == std::string::npos) CHECK_MESSAGE(columns <= 80, line);
+  }
+  REQUIRE(encodings.size() == 4);
+  CHECK(encodings[2] == "learned");  // after those that know longer texts
+  CHECK(encodings[3] == "yarn");     // in the table below
+  CHECK(result.out.find("±") != std::string::npos);
+  CHECK(result.out.find("tokens/s") != std::string::npos);
+  const std::string report = text_of(folder / "out/report.html");
+  CHECK(report.find("tokens/s") == std::string::npos);
+  CHECK(report.find("<svg") != std::string::npos);
+
+  // What is finished is not done again: the numbers of a finished training are read, not measured.
+  for (const char* file : {"out/results.csv", "out/results.txt", "out/report.html"}) fs::remove(folder / file);
+  CHECK(run_phasor(small_sweep(folder)).exit_code == 2);
+  std::vector<std::string> resumed = small_sweep(folder);
+  resumed.push_back("--resume");
+  REQUIRE(run_phasor(resumed).exit_code == 0);
+  CHECK(text_of(folder / "out/results.csv") == results);
+  CHECK(text_of(folder / "out/report.html") == report);
+  const fs::path nope = folder / "out/nope-seed1/results.csv";
+  const std::string row = text_of(nope);
+  write_text(nope, row.substr(0, row.rfind(',')) + "\n");
+  for (const char* file : {"out/results.csv", "out/report.html"}) fs::remove(folder / file);
+  const CommandResult mended = run_phasor(resumed);
+  CHECK(mended.exit_code == 0);
+  CHECK_MESSAGE(mended.err.find("is damaged: row 5 has 6 fields; needs 7") != std::string::npos, mended.err);
+  CHECK(text_of(folder / "out/results.csv") == results);
+}
+
+TEST_CASE("run all_encodings with one seed has no interval; it needs rope, each name once, and names that there are") {
+  const TemporaryFolder folder;
+  const CommandResult result =
+      run_phasor(small_sweep(folder, {"run.seeds=1", "run.encodings=[rope,nope]", "eval.lengths=[16]"}));
+  REQUIRE_MESSAGE(result.exit_code == 0, result.err);
+  CHECK(result.out.find("±") == std::string::npos);
+  CHECK(result.out.find("(one seed: no interval)") != std::string::npos);
+
+  const auto refused = [&](const std::vector<std::string>& arguments, const std::string& says) {
+    const CommandResult refusal = run_phasor(arguments);
+    CHECK(refusal.exit_code == 2);
+    CHECK_MESSAGE(refusal.err.find(says) != std::string::npos, refusal.err);
+  };
+  refused(small_sweep(folder, {"run.encodings=[hope, nope]"}), "run.encodings must name it, too: [rope, hope, nope]");
+  refused(small_sweep(folder, {"run.encodings=[rope, hope, rope]"}), "run.encodings names rope twice");
+  refused(small_sweep(folder, {"run.encodings=[rope, hop]"}), "did you mean 'hope'?");
+  refused(small_sweep(folder, {"run.encodings=rope"}), "needs a list [a, b, ...]");
+  refused(small_sweep(folder, {"eval.lengths=[8,32]"}), "1 x train.length = 16");
+  refused(small_hope(folder, {"run.encodings=[rope, nope]"}), "compares rope and hope");
+  std::vector<std::string> quick = small_hope(folder);
+  quick.push_back("--quick");
+  refused(quick, "hope has no quick form");
+}
+
 TEST_CASE("train: one model, so run.seeds is refused; eval.lengths are taken in ascending order, each once") {
   const TemporaryFolder folder;
   std::vector<std::string> train = small_hope(folder, {"eval.lengths=[64,16,64]"});
