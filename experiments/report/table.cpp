@@ -45,15 +45,24 @@ std::string wrapped(const std::string& text, size_t width) {
 
 }  // namespace
 
+// 1.5, -2, 1e5, and what from_chars does not take: +0.011, 3%.
+static bool is_number(std::string_view text) {
+  if (text.starts_with('+')) text.remove_prefix(1);
+  if (text.ends_with('%')) text.remove_suffix(1);
+  double value = 0;
+  const auto result = std::from_chars(text.data(), text.data() + text.size(), value);
+  return result.ec != std::errc::invalid_argument && result.ptr == text.data() + text.size();
+}
+
 bool is_number_column(const Table& table, size_t column) {
+  constexpr std::string_view plus_minus = " ±";
   bool found = false;
   for (const auto& row : table.rows) {
-    const std::string& cell = row[column];
+    const std::string_view cell = row[column];
     if (cell.empty() || cell == "-") continue;
-    double value = 0;
-    const char* end = cell.data() + cell.size() - (cell.back() == '%');
-    const auto result = std::from_chars(cell.data(), end, value);
-    if (result.ec == std::errc::invalid_argument || result.ptr != end) return false;
+    const size_t middle = std::min(cell.find(plus_minus), cell.size());
+    const std::string_view half_width = cell.substr(std::min(middle + plus_minus.size(), cell.size()));
+    if (!is_number(cell.substr(0, middle)) || (middle < cell.size() && !is_number(half_width))) return false;
     found = true;
   }
   return found;

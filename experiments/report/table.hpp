@@ -12,7 +12,7 @@ struct Table {
   std::string caption = {};
 };
 
-// Columns of numbers are set to the right. A cell that is empty or "-" is a missing number.
+// Columns of numbers are set to the right. A cell that is empty or "-" is a missing number; "+0.3 ±0.1" is one, too.
 bool is_number_column(const Table& table, size_t column);
 
 // For a terminal: no line is longer than `width`. A table that is wider continues below with its first column repeated;

@@ -185,6 +185,14 @@ TEST_CASE("report: tables") {
   CHECK_THROWS_AS(html({.sections = {{.tables = {{.columns = {"a"}, .rows = {{"1", "2"}}}}}}}), ValueError);
 }
 
+TEST_CASE("report: what a column of numbers may hold") {
+  for (const char* number : {"1", "-2.5", "+0.011", "1e+05", "3.2%", "+0.3 ±0.1", "nan", "inf"})
+    CHECK_MESSAGE(is_number_column({.columns = {"x"}, .rows = {{number}, {""}, {"-"}}}, 0), number);
+  for (const char* text : {"rope", "1 2", "+", "++1", "+0.3 ±", "+0.3 ±x", "x ±0.1", "%"})
+    CHECK_MESSAGE(!is_number_column({.columns = {"x"}, .rows = {{"1"}, {text}}}, 0), text);
+  CHECK(!is_number_column({.columns = {"x"}, .rows = {{""}, {"-"}}}, 0));
+}
+
 TEST_CASE("report: a table on the console") {
   const Table table{.columns = {"encoding", "64", "1024"},
                     .rows = {{"rope", "4.35", "17.5"}, {"h\u00f6pe", "4.36", "6.39"}},
