@@ -2,11 +2,14 @@
 #include <doctest/doctest.h>
 
 #include "core/ops/binary.hpp"
+#include "experiments/checkpoint.hpp"
 #include "experiments/trainer.hpp"
+#include "tests/support/command.hpp"
 #include "tests/support/comparison.hpp"
 #include "tests/support/op_case.hpp"
 
 using namespace phasor;
+using namespace phasor::testing;
 
 namespace {
 
@@ -103,4 +106,23 @@ TEST_CASE("training step: an encoding's positions are drawn by seed and step, th
     return training_step(model, optimizer, some_batch(), split).loss;
   };
   CHECK(loss(3) == doctest::Approx(loss(1)).epsilon(1e-6));
+}
+
+TEST_CASE("every encoding: from a checkpoint the next step goes on, to the last bit") {
+  const TemporaryFolder folder;
+  for (const auto& [name, entry] : encodings()) {
+    CAPTURE(name);
+    Settings s = small_settings();
+    s.model = {.width = 32, .layers = 2, .heads = 2, .hidden = 24};
+    s.encoding.name = name;
+    const Transformer trained(model_shape(s), 1), loaded(model_shape(s), 2);
+    AdamW optimizer(trained.parameters(), {}), other(loaded.parameters(), {});
+    for (int step = 0; step < 2; ++step) training_step(trained, optimizer, some_batch(), s);
+    save_checkpoint(folder.path(), s, trained.parameters(), optimizer, {0, "", optimizer.steps});
+    load_checkpoint(checkpoints(folder.path()).back().path, s, loaded.parameters(), &other);
+    training_step(trained, optimizer, some_batch(), s);
+    training_step(loaded, other, some_batch(), s);
+    for (const Parameter& p : trained.parameters().all())
+      CHECK_MESSAGE(bit_mismatch(loaded.parameters()[p.name].value(), p.var.value()) == "", p.name);
+  }
 }
