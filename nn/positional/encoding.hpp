@@ -116,6 +116,8 @@ struct EncodingEntry {
   std::string summary;
   std::string paper;
   std::vector<Claim> claims;
+  // What of this implementation is second-hand, rests on memory or is unknown: a sentence or two; empty if nothing is.
+  std::string unsure = {};
   // Made for reading with a model that was trained with rope, which is how it is compared: it learns nothing.
   bool reads_rope = false;
   // Called once for a model. What the encoding learns goes into `parameters` and is named encoding.NAME in the model.

@@ -79,6 +79,7 @@ TEST_CASE("every encoding tells what it is") {
     CHECK(!entry.summary.empty());
     CHECK(entry.summary.size() <= 63);  // `phasor list` has 80 columns
     CHECK(entry.paper.find("arXiv") != std::string::npos);
+    CHECK((entry.unsure.empty() || entry.unsure.ends_with(".")));
   }
 }
 
@@ -355,7 +356,7 @@ TEST_CASE("hope: components slower than the training length stop, equality stays
     ParameterList none;
     return encoding_named("hope").make(s, none).rotation->spectrum->turning();
   };
-  // positional-encodings: K for base 10 000 and 500 000, head 64 and others.
+  // Counted by hand: the components of 2 pi base^(2i / head_dim) <= train_length.
   CHECK(turning(64, 64, 1e4) == 9);
   CHECK(turning(64, 128, 1e4) == 11);
   CHECK(turning(64, 256, 1e4) == 13);

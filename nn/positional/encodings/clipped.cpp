@@ -1,8 +1,8 @@
 // Clipped RoPE (the paper calls it CoPE, as another encoding is called too): a cosine taper slows the slowest
 // components down until the last one stands still. A hard cut (clipped_hard) would ring along the distance.
 //
-// The last c components, j = 0 .. c - 1: frequency 0.5 (1 + cos(pi j / (c - 1))). Published: c = 20 of 64, which is
-// taken as a share here. The taper over the index is the released code's; the paper writes it over the frequency.
+// The last c components, j = 0 .. c - 1: frequency 0.5 (1 + cos(pi j / (c - 1))). Here c is 20 of 64, as a share. The
+// taper over the index is the released code's; the paper writes it over the frequency.
 #include <cmath>
 #include <numbers>
 
@@ -25,6 +25,7 @@ EncodingEntry clipped() {
   return {.summary = "rotary with the slowest components slowed to a stop",
           .paper = "Li et al., CoPE: Clipped RoPE, arXiv:2602.05258",
           .claims = {Claim::relative, Claim::preserves_norm, Claim::no_parameters},
+          .unsure = "Published are 20 of 64 components; that other sizes clip the same share is a guess.",
           .make = make};
 }
 

@@ -18,6 +18,7 @@ EncodingEntry clipped_hard() {
   return {.summary = "rotary with the slowest 5/16 of the components stopped",
           .paper = "Li et al., CoPE: Clipped RoPE, arXiv:2602.05258",
           .claims = {Claim::relative, Claim::preserves_norm, Claim::no_parameters},
+          .unsure = "Published are 20 of 64 components; that other sizes stop the same share is a guess.",
           .make = make};
 }
 

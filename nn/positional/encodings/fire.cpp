@@ -3,9 +3,9 @@
 //   bias = network(psi(m - n) / psi(max(L, m))),   psi(x) = log(1 + |c x|),   for query m and key n
 //
 // Beyond L the fraction stays in [0, 1] however long the text, but depends on where the query stands: scores are not
-// relative. As in the DAPE authors' code, which is where the numbers are from: a network 1 -> 32 -> heads with a ReLU,
-// c = 0.1 at first, L = 512 times a learned factor, 1e-6 added to the denominator. Every layer has its own. The
-// network ends without a bias: a number added to all scores of a query changes no softmax.
+// relative. A network 1 -> 32 -> heads with a ReLU, c = 0.1 at first, L = 512 times a learned factor, 1e-6 added to the
+// denominator. Every layer has its own. The network ends without a bias: a number added to all scores of a query
+// changes no softmax.
 #include <cmath>
 
 #include "nn/positional/encoding.hpp"
@@ -60,6 +60,7 @@ EncodingEntry fire() {
   return {.summary = "a learned function of the distance over the query's position",
           .paper = "Li et al., FIRE, arXiv:2310.04418",
           .claims = {Claim::preserves_norm},
+          .unsure = "Sizes and starting values are those of the DAPE authors' code; FIRE's own was not at hand.",
           .make = make};
 }
 

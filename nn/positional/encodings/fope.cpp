@@ -3,9 +3,8 @@
 //
 // cos' = cos W_c, sin' = sin W_s for each key head, W = I + noise (eq. 11 to 13); components with frequency < 2 pi / L
 // keep cosine 1 and sine 0. Noise as in the released code: Xavier over [heads, components, components] with gain 0.3
-// (the paper's best for 60M parameters). Learned here; the paper's listing draws W once, keeps it and divides its
-// columns by their sums, which configurations in use turn off (second-hand). Its code mixes half the components at
-// most, and gives those that stand still sine 1, which counts them twice.
+// (the paper's best for 60M parameters). Learned here, without the listing's division of W's columns by their sums. The
+// code mixes half the components at most, and gives those that stand still sine 1, which counts them twice.
 #include <algorithm>
 #include <cmath>
 #include <numbers>
@@ -52,6 +51,9 @@ EncodingEntry fope() {
   return {.summary = "rotary with learned mixtures of waves, slow ones stopped",
           .paper = "Hua et al., Fourier Position Embedding, arXiv:2412.17739",
           .claims = {},
+          .unsure =
+              "The paper's listing draws the mixtures once, keeps them and divides columns by their sums; "
+              "that published configurations learn them and turn the division off is second-hand.",
           .make = make};
 }
 

@@ -1,7 +1,6 @@
 // HoPE: rotate only the components that finish a full turn within the training length.
 //
-// The cut is taken from the paper's description and second-hand accounts; its text gives no formula we could read.
-// Consistent in all of them: frequency < 2 pi / train_length stands still, the other frequencies stay as in RoPE.
+// frequency < 2 pi / train_length stands still, the other frequencies stay as in RoPE.
 #include "nn/positional/encoding.hpp"
 
 namespace phasor::encoding {
@@ -23,6 +22,9 @@ EncodingEntry hope() {
   return {.summary = "rotary without the components slower than the training length",
           .paper = "Chen et al., HoPE, arXiv:2410.21216",
           .claims = {Claim::relative, Claim::preserves_norm, Claim::no_parameters},
+          .unsure =
+              "The cut is from second-hand accounts, which agree; the paper's own formula could not be "
+              "read.",
           .make = make};
 }
 

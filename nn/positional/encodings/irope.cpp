@@ -2,7 +2,7 @@
 //
 // Layers 4, 8, 12, ... counted from 1. A model of 2 or 3 layers, which Llama 4 does not have, does without in its last.
 // Llama 4 also scales the queries of the layers without positions, and lets the others see 8192 tokens at most: both
-// begin to act at 8192 tokens, and are left out. (The interval and the 8192 of the others are second-hand.)
+// begin to act at 8192 tokens, and are left out.
 #include <algorithm>
 
 #include "nn/positional/encoding.hpp"
@@ -31,6 +31,7 @@ EncodingEntry irope() {
   return {.summary = "rotary, but none in every fourth layer (Llama 4)",
           .paper = "Meta, Llama 4 (2025); before it Yang et al., arXiv:2501.18795",
           .claims = {Claim::relative, Claim::preserves_norm, Claim::no_parameters},
+          .unsure = "The interval of four layers is second-hand, and the 8192 tokens that other layers see.",
           .make = make};
 }
 

@@ -3,7 +3,7 @@
 //   bias = -p[h] * log(1 + a[h] * distance),   p, a > 0
 //
 // Start and bounds are those of the authors' code: p from U(0, 2), a from U(0, 1), both kept at 0.01 or more. All
-// layers share p and a, which keeps the bias one of distances; the paper's own text was not at hand.
+// layers share p and a, which keeps the bias one of distances.
 #include "core/ops/unary.hpp"
 #include "nn/positional/encoding.hpp"
 
@@ -24,6 +24,7 @@ EncodingEntry kerple_log() {
   return {.summary = "a penalty logarithmic in the distance, learned per head",
           .paper = "Chi et al., KERPLE, arXiv:2205.09921",
           .claims = {Claim::relative, Claim::preserves_norm},
+          .unsure = "Whether the layers share p and a in the paper is unknown; its text was not at hand.",
           .make = make};
 }
 

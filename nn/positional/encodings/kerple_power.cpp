@@ -24,6 +24,7 @@ EncodingEntry kerple_power() {
   return {.summary = "a penalty by a power of the distance, learned per head",
           .paper = "Chi et al., KERPLE, arXiv:2205.09921",
           .claims = {Claim::relative, Claim::preserves_norm},
+          .unsure = "Whether the layers share a and p in the paper is unknown; its text was not at hand.",
           .make = make};
 }
 

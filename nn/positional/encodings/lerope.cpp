@@ -1,7 +1,7 @@
 // LeRoPE: the frequencies are learned, one for each component, shared by all layers and heads.
 //
 // frequency_i = RoPE's exp(shift_i), shift_i = 0 at first, without weight decay and with a gradient clip of its own:
-// its gradient grows with the positions. All from a second-hand account; the size of the clip is not in it, 1 is ours.
+// its gradient grows with the positions.
 // In f32 a frequency is exact to 6e-8 of itself, the same for q and k; the angles are taken in f64.
 #include "nn/positional/encoding.hpp"
 
@@ -28,6 +28,9 @@ EncodingEntry lerope() {
   return {.summary = "rotary with a learned frequency for each component",
           .paper = "Karypis et al., LeRoPE, arXiv:2607.10134",
           .claims = {Claim::relative, Claim::preserves_norm},
+          .unsure =
+              "All of it is from a second-hand account; the size of the gradient clip is not in it, 1 is a "
+              "guess.",
           .make = make};
 }
 

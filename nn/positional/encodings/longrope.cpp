@@ -2,9 +2,8 @@
 // the training length, another for longer ones.
 //
 // frequency_i / factor_i, and cosine and sine of q and of k times sqrt(1 + ln s / ln L), L = train_length. Without
-// lists: ones up to L, and beyond the factors of `ntk`, s^(i / (components - 1)), which are not searched (that the
-// search starts from those, among others, is second-hand). That the paper lets some first tokens keep their
-// frequencies is second-hand too, and left out. The length chooses the tables, so it refuses a cache.
+// lists: ones up to L, and beyond the factors of `ntk`, s^(i / (components - 1)), which are not searched. The length
+// chooses the tables, so it refuses a cache.
 #include <cmath>
 
 #include "nn/positional/encoding.hpp"
@@ -51,6 +50,9 @@ EncodingEntry longrope() {
   return {.summary = "rotary slowed by a list of factors, by length short or long",
           .paper = "Ding et al., LongRoPE, arXiv:2402.13753",
           .claims = {Claim::relative, Claim::no_parameters},
+          .unsure =
+              "Second-hand: that the paper's search starts from ntk's factors, among others, and that some "
+              "first tokens keep their frequencies there, which is left out.",
           .reads_rope = true,
           .make = make};
 }

@@ -18,6 +18,7 @@ EncodingEntry ntk_by_parts() {
   return {.summary = "rotary, slow components slower by encoding.factor",
           .paper = "Peng et al., YaRN, arXiv:2309.00071, section 3.2",
           .claims = {Claim::relative, Claim::preserves_norm, Claim::no_parameters},
+          .unsure = "The formula is from second-hand accounts of the paper.",
           .reads_rope = true,
           .make = make};
 }

@@ -20,6 +20,7 @@ EncodingEntry p_rope() {
   return {.summary = "rotary of the fastest components only (encoding.fraction)",
           .paper = "Barbero et al., arXiv:2410.06205",
           .claims = {Claim::relative, Claim::preserves_norm, Claim::no_parameters},
+          .unsure = "The formula is from second-hand accounts of the paper, which agree.",
           .make = make};
 }
 

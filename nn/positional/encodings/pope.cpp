@@ -4,7 +4,7 @@
 //
 // for query m, key n and d = head_dim: every channel turns with a frequency of its own, so q and k are twice as wide.
 // The phases delta of the keys are learned, in [-2 pi, 0], and start at 0, the start that reads on beyond the training
-// length (second-hand, as is one phase per key head and channel in every layer).
+// length.
 #include <numbers>
 
 #include "nn/positional/encoding.hpp"
@@ -38,6 +38,7 @@ EncodingEntry pope() {
   return {.summary = "polar: lengths from content, angles from positions",
           .paper = "Gopalakrishnan et al., PoPE, arXiv:2509.10534",
           .claims = {Claim::relative},
+          .unsure = "Second-hand: one phase per key head and channel in every layer, and the start at 0.",
           .make = make};
 }
 

@@ -2,7 +2,7 @@
 // of far longer texts while it trains on short ones.
 //
 // The positions are drawn without replacement and sorted, once per step for the whole batch; 2048 is the default of the
-// authors' example. Evaluation reads 0, 1, 2, ...: whether the paper draws there too could not be read.
+// authors' example. Evaluation reads 0, 1, 2, ...
 #include "nn/positional/encoding.hpp"
 
 namespace phasor::encoding {
@@ -33,6 +33,7 @@ EncodingEntry randomized() {
   return {.summary = "rotary trained on random positions of a longer range",
           .paper = "Ruoss et al., arXiv:2305.16843",
           .claims = {Claim::relative, Claim::preserves_norm, Claim::no_parameters},
+          .unsure = "Whether the paper's evaluation reads 0, 1, 2, ... too, or draws, could not be read.",
           .make = make};
 }
 

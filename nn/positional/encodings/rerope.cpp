@@ -2,9 +2,8 @@
 //
 //   distance' = min(distance, window),   window = train_length / 4
 //
-// No angle beyond the window's ever occurs. The formula rests on memory; 1024 of 4096 tokens, a quarter, is a setting
-// of the author's README. Made for models that were trained with rope; here it acts in training too. The window counts
-// tokens, not positions.
+// No angle beyond the window's ever occurs. Published windows are 1024 of 4096 tokens, a quarter. Made for models that
+// were trained with rope; here it acts in training too. The window counts tokens, not positions.
 #include "nn/positional/encoding.hpp"
 
 namespace phasor::encoding {
@@ -31,6 +30,7 @@ EncodingEntry rerope() {
   return {.summary = "rotary whose distances stop growing at a window",
           .paper = "Su, ReRoPE (blog and code); its rotation: arXiv:2104.09864",
           .claims = {Claim::relative, Claim::preserves_norm, Claim::no_parameters},
+          .unsure = "The formula rests on memory; the window of a quarter is a setting of the author's results.",
           .reads_rope = true,
           .make = make};
 }

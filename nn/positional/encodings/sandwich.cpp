@@ -2,9 +2,8 @@
 //
 //   bias = (sum over i of cos(distance * 10000^(-2i / 128)) - 64) / (8 h / H),   i = 0 .. 63, head h = 1 .. H
 //
-// The sum is <PE(m), PE(n)> of sinusoidal vectors of 128 channels; minus 64 it is 0 at distance 0. Second-hand: the
-// 128, the divisor 8 h / H and the 64 are those of NVIDIA NeMo's file of this encoding; the paper's text was not at
-// hand. NeMo counts i from 1; here i runs over all components of the vectors.
+// The sum is <PE(m), PE(n)> of sinusoidal vectors of 128 channels; minus 64 it is 0 at distance 0. NeMo's code counts i
+// from 1; here i runs over all components of the vectors.
 #include <cmath>
 
 #include "nn/positional/encoding.hpp"
@@ -33,6 +32,9 @@ EncodingEntry sandwich() {
   return {.summary = "a penalty from the inner product of sinusoidal vectors",
           .paper = "Chi et al., Sandwich, arXiv:2212.10356",
           .claims = {Claim::relative, Claim::preserves_norm, Claim::no_parameters},
+          .unsure =
+              "The 128 channels, the divisor 8 h / H and the 64 are those of NVIDIA NeMo's code; the "
+              "paper's text was not at hand.",
           .make = make};
 }
 

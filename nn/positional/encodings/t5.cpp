@@ -3,8 +3,8 @@
 //   bucket = distance                                                     below 16: one bucket each
 //          = min(31, 16 + floor(16 log(distance / 16) / log(128 / 16)))   then wider and wider, one from 113 on
 //
-// 32 buckets up to distance 128 are T5's defaults, for a decoder, which looks back only. Two things rest on memory: the
-// initial deviation width^-1/2, and that T5 leaves out the scale 1 / sqrt(head_dim) of the scores, which stays here.
+// 32 buckets up to distance 128 are T5's defaults, for a decoder, which looks back only. The table starts with
+// deviation width^-1/2. The scores keep their scale 1 / sqrt(head_dim).
 #include <algorithm>
 #include <cmath>
 
@@ -37,6 +37,9 @@ EncodingEntry t5() {
   return {.summary = "a learned number per head and bucket of distances",
           .paper = "Raffel et al., arXiv:1910.10683",
           .claims = {Claim::relative, Claim::preserves_norm},
+          .unsure =
+              "Two things rest on memory: the initial deviation width^-1/2, and that T5 leaves out the "
+              "scale 1 / sqrt(head_dim) of the scores, which stays here.",
           .make = make};
 }
 

@@ -20,6 +20,7 @@ EncodingEntry yarn_paper() {
   return {.summary = "ntk_by_parts with sharper scores, as YaRN's paper has it",
           .paper = "Peng et al., YaRN, arXiv:2309.00071, section 3.4",
           .claims = {Claim::relative, Claim::no_parameters},
+          .unsure = "The ramp is from second-hand accounts of the paper.",
           .reads_rope = true,
           .make = make};
 }
