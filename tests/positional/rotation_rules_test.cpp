@@ -17,8 +17,8 @@ namespace {
 const std::vector<std::string> extensions = {"interpolation", "ntk",        "dynamic_ntk", "ntk_by_parts",
                                              "yarn",          "yarn_paper", "llama3",      "longrope"};
 
-const std::vector<std::string> others = {"clipped", "clipped_hard", "partial", "harpe",
-                                         "lerope",  "irope",        "xpos",    "fope"};
+const std::vector<std::string> others = {"clipped", "clipped_hard", "partial", "harpe", "lerope",
+                                         "irope",   "xpos",         "fope",    "darope"};
 
 }  // namespace
 
@@ -32,8 +32,10 @@ TEST_CASE("rotations: tables are computed in double and rounded once, up to posi
     if (!encoding.rotation) continue;
     const auto last = static_cast<double>(std::min<int64_t>(1000000, encoding.position_limit - 1));
     const Tensor positions = Tensor::of<double>({1, 5}, {0, 1, 4095, last - 0.5, last});
-    const RotaryTables single = tables_at(encoding, positions, 5, Dtype::f32),
-                       exact = tables_at(encoding, positions, 5);
+    Random random{.seed = 4};
+    const Tensor input = normal({1, 5, shape.width}, 0, 1, Dtype::f32, random);
+    const RotaryTables single = tables_at(encoding, positions, 5, Dtype::f32, 0, input),
+                       exact = tables_at(encoding, positions, 5, Dtype::f64, 0, input.to(Dtype::f64));
     for (const auto& [got, want] : {std::pair{single.q_cos, exact.q_cos},
                                     {single.q_sin, exact.q_sin},
                                     {single.k_cos, exact.k_cos},
@@ -53,10 +55,15 @@ TEST_CASE("rotations: tables are computed in double and rounded once, up to posi
 TEST_CASE("rotations: queries and keys turn by their own positions") {
   for (const auto& [name, entry] : encodings()) {
     CAPTURE(name);
-    const PositionalEncoding encoding = made(name, shape_of(16, 128));
+    const AttentionShape shape = shape_of(16, 128);
+    const PositionalEncoding encoding = made(name, shape);
     if (!encoding.rotation) continue;
-    const RotaryTables all = tables_at(encoding, consecutive_positions(9), 9);
+    Random random{.seed = 4};
+    const Tensor input = normal({1, 9, shape.width}, 0, 1, Dtype::f64, random);
+    const RotaryTables all = tables_at(encoding, consecutive_positions(9), 9, Dtype::f64, 0, input);
     PositionalContext context;
+    context.layer_input = input.slice(1, 7, 9);
+    context.key_input = input;
     context.q = Tensor::empty({0, 0, 0, 0}, Dtype::f64);
     context.current_length = 9;
     context.q_positions = consecutive_positions(2, 7);
@@ -91,7 +98,7 @@ TEST_CASE("rotations: each is another function than rope, dynamic_ntk beyond the
 TEST_CASE("rotations: what the encodings learn reaches the model's gradients") {
   Random random{.seed = 6};
   const Tensor ids = random_ids({2, 12}, small_vocabulary, random);
-  for (const char* name : {"lerope", "fope"}) {
+  for (const char* name : {"lerope", "fope", "darope"}) {
     CAPTURE(name);
     const Transformer model(small_model(name, 16), 1);
     for (const Parameter& parameter : model.parameters().all()) {

@@ -29,10 +29,12 @@ inline PositionalEncoding made(const std::string& name, const AttentionShape& sh
   return encoding_named(name).make(shape, learned);
 }
 
+// `input` [1, length, width] is what the layer reads, for encodings that look at it.
 inline RotaryTables tables_at(const PositionalEncoding& encoding, const Tensor& positions, int64_t current_length = 1,
-                              Dtype dtype = Dtype::f64, int64_t layer = 0) {
+                              Dtype dtype = Dtype::f64, int64_t layer = 0, const Tensor& input = {}) {
   PositionalContext context;
   context.layer = layer;
+  context.layer_input = context.key_input = input;
   context.q = Tensor::empty({0, 0, 0, 0}, dtype);
   context.q_positions = context.k_positions = positions;
   context.current_length = current_length;
