@@ -12,6 +12,7 @@
 
 #include "core/error.hpp"
 #include "core/nearest_name.hpp"
+#include "experiments/catalogue.hpp"
 #include "experiments/commands.hpp"
 #include "experiments/corpora/corpus.hpp"
 #include "experiments/experiment.hpp"
@@ -22,12 +23,12 @@ namespace phasor {
 namespace {
 
 struct Arguments {
-  std::string question, list, seed, encoding;
+  std::string question, list, why, seed, encoding;
   std::filesystem::path run;
   BenchArguments bench;
   SettingsChanges changes;
   RunOptions options;
-  bool resume = false, quick = false;
+  bool resume = false, quick = false, markdown = false;
 };
 
 // ---- lists
@@ -56,8 +57,16 @@ std::string corpus_list() {
 
 std::string setting_list() { return "Settings (--set KEY=VALUE, or a TOML file with --config):\n" + settings_help(); }
 
-int list_command(const CLI::App& program, const std::string& list) {
-  if (list == "encodings") {
+int list_command(const CLI::App& program, const Arguments& arguments) {
+  const std::string &list = arguments.list, &why = arguments.why;
+  require<UsageError>(why.empty() || list.empty(), "list", "--why tells of one encoding; leave out '", list, "'");
+  require<UsageError>(!arguments.markdown || (list == "encodings" && why.empty()), "list",
+                      "--markdown is for phasor list encodings");
+  if (!why.empty()) {
+    print_checked(encoding_sheet(why));
+  } else if (arguments.markdown) {
+    print_checked(encodings_markdown());
+  } else if (list == "encodings") {
     print_checked(encoding_list());
   } else if (list == "questions") {
     print_checked(question_list());
@@ -159,6 +168,8 @@ void build(CLI::App& program, Arguments& arguments) {
 
   CLI::App* const list = program.add_subcommand("list", "list encodings, questions, corpora and settings");
   list->add_option("LIST", arguments.list, "encodings, questions, corpora or settings; default: all")->type_name("");
+  list->add_option("--why", arguments.why, "all about one encoding, and how sure that is")->type_name("NAME");
+  list->add_flag("--markdown", arguments.markdown, "of encodings: the README's table");
 
   build_bench(*program.add_subcommand("bench", "time the library on this machine"), arguments);
 
@@ -198,7 +209,7 @@ int dispatch(int argc, char** argv) {
   if (arguments.resume) arguments.options.resume = Resume::yes;
   if (!arguments.encoding.empty()) arguments.changes.assignments.push_back("encoding.name=" + arguments.encoding);
   if (!arguments.seed.empty()) arguments.changes.assignments.push_back("train.seed=" + arguments.seed);
-  if (program.got_subcommand("list")) return list_command(program, arguments.list);
+  if (program.got_subcommand("list")) return list_command(program, arguments);
   if (program.got_subcommand("run"))
     return run_command(arguments.question, arguments.changes, arguments.options, arguments.quick);
   if (program.got_subcommand("train")) return train_command(apply({}, arguments.changes), arguments.options);

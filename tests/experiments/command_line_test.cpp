@@ -75,6 +75,14 @@ TEST_CASE("command line: a wrong word is refused with the nearest right one") {
   CHECK(error_line({"list", "encodigns"}, 2) ==
         "error: list: no list named 'encodigns'; did you mean 'encodings'?; known: encodings, questions, corpora, "
         "settings");
+  CHECK(holds(error_line({"list", "--why", "ropee"}, 2), "no encoding named 'ropee'; did you mean 'rope'?"));
+  CHECK(holds(error_line({"list", "encodings", "--why", "rope"}, 2),
+              "list: --why tells of one encoding; leave out 'encodings'"));
+  CHECK(holds(error_line({"list", "--why"}, 2), "--why"));
+  for (const std::vector<std::string>& arguments : {std::vector<std::string>{"list", "--markdown"},
+                                                    {"list", "settings", "--markdown"},
+                                                    {"list", "--why", "rope", "--markdown"}})
+    CHECK(holds(error_line(arguments, 2), "list: --markdown is for phasor list encodings"));
   CHECK(holds(error_line({"run", "hopee"}, 2), "no question named 'hopee'; did you mean 'hope'?"));
   CHECK(holds(error_line({"train", "--set", "encoding.name=ropee"}, 2),
               "no encoding named 'ropee'; did you mean 'rope'?"));

@@ -1,0 +1,100 @@
+// What is said about each encoding: by which mechanism it acts and which settings it reads, both found by asking it.
+#include "experiments/catalogue.hpp"
+
+#include <doctest/doctest.h>
+
+#include <sstream>
+
+#include "experiments/report/text.hpp"
+#include "tests/support/command.hpp"
+
+using namespace phasor;
+using Strings = std::vector<std::string>;
+
+TEST_CASE("catalogue: the mechanism is the parts that an encoding fills, and which of them are learned") {
+  for (const auto& [name, expected] : {std::pair{"rope", "rotation"},
+                                       {"hope", "rotation"},
+                                       {"lerope", "learned rotation"},
+                                       {"fope", "learned rotation"},
+                                       {"darope", "learned rotation"},
+                                       {"irope", "rotation"},
+                                       {"rerope", "rotation, far rotation"},
+                                       {"pope", "learned features, rotation"},
+                                       {"alibi", "bias of distances"},
+                                       {"t5", "learned bias of distances"},
+                                       {"fox", "learned bias of positions"},
+                                       {"cope", "learned transform of scores"},
+                                       {"sinusoidal", "embedding"},
+                                       {"learned", "learned embedding"},
+                                       {"randomized", "rotation, training positions"},
+                                       {"nope", "none"}})
+    CHECK_MESSAGE(mechanism(encoding_named(name)) == expected, name);
+
+  // Of one without a file, which has no bias in its first layer.
+  const EncodingEntry entry = {
+      .summary = "", .paper = "", .make = [](const AttentionShape&, ParameterList& parameters) {
+        const Var slope = parameters.add("slope", Tensor::scalar(1, Dtype::f32));
+        PositionalEncoding encoding =
+            PositionalEncoding::bias([=](const Var& distance) { return -(slope * distance); });
+        encoding.bias_of_positions = [](const PositionalContext&) { return Var(); };
+        return encoding;
+      }};
+  CHECK(mechanism(entry) == "learned bias of distances, bias of positions");
+  CHECK(settings_read(entry).empty());
+}
+
+TEST_CASE("catalogue: the settings that an encoding reads are those that change what it gives") {
+  for (const auto& [name, expected] :
+       {std::pair<const char*, Strings>{"rope", {"encoding.base"}},
+        {"p_rope", {"encoding.base", "encoding.fraction"}},
+        {"partial", {"encoding.base", "encoding.fraction"}},
+        {"interpolation", {"encoding.base", "encoding.factor"}},
+        {"dynamic_ntk", {"encoding.base", "encoding.factor"}},
+        {"longrope", {"encoding.base", "encoding.factor", "encoding.short_factors", "encoding.long_factors"}},
+        {"darope", {"encoding.base"}},
+        {"sinusoidal", {"encoding.base"}},
+        {"alibi", {}},
+        {"sandwich", {}},
+        {"dape", {}},
+        {"nope", {}}})
+    CHECK_MESSAGE(settings_read(encoding_named(name)) == expected, name);
+}
+
+TEST_CASE("catalogue: phasor list --why tells everything about one encoding within 80 columns") {
+  for (const auto& [name, entry] : encodings()) {
+    CAPTURE(name);
+    const std::string sheet = encoding_sheet(name);
+    CHECK(sheet.starts_with(name + ": " + entry.summary + "\n\npaper      "));
+    CHECK(sheet.find("nn/positional/encodings/" + name + ".cpp") != std::string::npos);
+    std::istringstream lines(sheet);
+    for (std::string line; std::getline(lines, line);) {
+      CHECK(character_count(line) <= 80);
+      CHECK_FALSE(line.ends_with(' '));
+    }
+    std::istringstream words(entry.unsure);  // all of it, wherever the lines break
+    for (std::string word; words >> word;) CHECK(sheet.find(word) != std::string::npos);
+  }
+  CHECK(testing::run_phasor({"list", "--why", "longrope"}).out ==
+        "longrope: rotary slowed by a list of factors, by length short or long\n"
+        "\n"
+        "paper      Ding et al., LongRoPE, arXiv:2402.13753\n"
+        "file       nn/positional/encodings/longrope.cpp\n"
+        "mechanism  rotation\n"
+        "holds      scores depend on differences of positions only\n"
+        "           nothing is learned\n"
+        "limits     no cache of keys: its tables change with the length of the text\n"
+        "unsure     Second-hand: that the paper's search starts from ntk's factors, among\n"
+        "           others, and that some first tokens keep their frequencies there,\n"
+        "           which is left out.\n"
+        "settings   encoding.base: ratio of the rotary frequencies\n"
+        "           encoding.factor: tables are made for this times L\n"
+        "           encoding.short_factors: longrope's up to L; []: ones\n"
+        "           encoding.long_factors: longrope's beyond; []: as ntk\n"
+        "use        phasor eval RUN --encoding longrope, of a model trained with rope\n");
+  CHECK(encoding_sheet("learned").find("limits     positions stay below train.length\n") != std::string::npos);
+  CHECK(encoding_sheet("xpos").find("limits     positions stay below 27195\n") != std::string::npos);
+  CHECK(encoding_sheet("cope").find("limits     attention stores its scores: the encoding transforms scores\n") !=
+        std::string::npos);
+  CHECK(encoding_sheet("rope").find("unsure     nothing known\n") != std::string::npos);
+  CHECK(encoding_sheet("fope").find("holds      none\n") != std::string::npos);
+}
