@@ -8,6 +8,7 @@
 #include <regex>
 #include <string>
 
+#include "experiments/catalogue.hpp"
 #include "tests/support/command.hpp"
 
 using phasor::testing::text_of;
@@ -50,6 +51,17 @@ TEST_CASE("the README's program prints what the README says") {
   CHECK(printed.status == 0);
   CHECK(printed.text == expected);
   CHECK(printed.text.size() > 10);
+}
+
+TEST_CASE("the README's table of encodings is what the encodings say") {
+  const std::string readme = text_of(PHASOR_SOURCE_DIR "/README.md");
+  const std::string begin = "<!-- encodings: phasor list encodings --markdown -->\n", end = "<!-- end -->\n";
+  const size_t table = readme.find(begin) + begin.size(), after = readme.find(end);
+  REQUIRE_MESSAGE((readme.find(begin) != std::string::npos && after != std::string::npos && table <= after),
+                  "the README needs the lines ", begin, "and ", end);
+  CHECK_MESSAGE(readme.substr(table, after - table) == phasor::encodings_markdown(),
+                "write it again: ./phasor list encodings --markdown > table.md && sed -i "
+                "-e '/^<!-- encodings/,/^<!-- end/{//!d}' -e '/^<!-- encodings/r table.md' README.md && rm table.md");
 }
 
 TEST_CASE("tour: eight short programs, each ends with a question and prints what the README says") {
