@@ -5,7 +5,8 @@
 //   model.logits(prompt, {.cache = &cache});                     // [batch, n]
 //   model.logits(next, {.cache = &cache});                       // [batch, 1], reads on at position n
 //
-// The logits are those of reading everything at once, rounding apart.
+// The logits are those of reading everything at once, rounding apart. Where an encoding's tables change with the length
+// of the text (PositionalEncoding::same_tables), reading on is refused: clear() and read the whole text again.
 #pragma once
 
 #include <memory>
@@ -32,6 +33,7 @@ class KeyValueCache {
   KeyValueCache(const KeyValueCache&) = delete;  // a copy would grow in the same blocks
   KeyValueCache& operator=(const KeyValueCache&) = delete;
   int64_t length() const { return length_; }  // tokens held, of each entry of the batch
+  void clear() { length_ = 0; }               // another text may begin, of any batch and model
 
  private:
   friend struct AttentionLayer;

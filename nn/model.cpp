@@ -126,12 +126,7 @@ AttentionPass Transformer::pass_for(const Tensor& ids, const ForwardOptions& opt
           op, "positions are ", positions.shape(), ", ids are ", ids.shape(), "; expected [batch or 1, length]");
   pass.k_positions = positions;
   if (cache) {
-    const auto changes = [](const std::optional<PositionalEncoding::Rotation>& r) { return r && r->depends_on_length; };
     require<UsageError>(!segments.defined(), op, "segments and a cache do not go together");
-    require<UsageError>(
-        !changes(encoding_.rotation) && !changes(encoding_.far_rotation), op,
-        "the encoding's tables depend on the current length: the keys in a cache would be turned by old "
-        "ones; read the whole text again");
     if (cache->length_ == 0) {  // what a pass that failed has left is not kept
       cache->layers_.clear();
       cache->layers_.resize(blocks_.size());
@@ -142,6 +137,11 @@ AttentionPass Transformer::pass_for(const Tensor& ids, const ForwardOptions& opt
     require<UsageError>(cache->model_ == embedding_.weight.node(), op, "the cache holds ", cache->length_,
                         " tokens that another model has read");
     require(cache->batch_ == batch, op, "ids are ", ids.shape(), ", the cache holds a batch of ", cache->batch_);
+    const int64_t now = cache->length_ + length;
+    require<UsageError>(cache->length_ == 0 || encoding_.same_tables(cache->length_, now), op,
+                        "the encoding's tables depend on the current length: the keys in the cache are turned by those "
+                        "of ",
+                        cache->length_, " tokens, not of ", now, "; clear it and read the whole text again");
     positions = positions.broadcast_to({batch, length});  // as those held: later ones may differ between the rows
     pass.k_positions = cache->positions_.append(cache->length_, positions, 1);
   }

@@ -50,6 +50,13 @@ Tensor consecutive_positions(int64_t length, double first) {
   return positions;
 }
 
+bool PositionalEncoding::same_tables(int64_t length, int64_t other) const {
+  const auto same = [&](const std::optional<Rotation>& r) {
+    return !r || !r->table_length || r->table_length(length) == r->table_length(other);
+  };
+  return same(rotation) && same(far_rotation);
+}
+
 const char* PositionalEncoding::why_unfused() const {
   if (transform) return "the encoding transforms scores";
   if (far_rotation) return "the encoding has two sets of scores";

@@ -61,8 +61,10 @@ struct RotaryTables {
 struct PositionalEncoding {
   struct Rotation {
     std::function<RotaryTables(const PositionalContext&)> tables;
-    bool same_in_every_layer = true;   // then one set of tables serves all, and may look at positions only
-    bool depends_on_length = false;    // tables that change with current_length: no cache of rotated keys then
+    bool same_in_every_layer = true;  // then one set of tables serves all, and may look at positions only
+    // Where the tables change with current_length: a length whose tables serve `length` too. Equal answers mean equal
+    // tables, and keys may stay in a cache while the answer stays. Unless given, the tables are always the same.
+    std::function<int64_t(int64_t length)> table_length = {};
     std::optional<Spectrum> spectrum;  // for whoever measures by component
   };
   enum class Side { query, key };
@@ -95,6 +97,9 @@ struct PositionalEncoding {
   InputEmbedding embed;
   PositionSampler training_positions;
   int64_t position_limit = std::numeric_limits<int64_t>::max();  // positions stay below it, where a table ends
+
+  // Whether the rotations' tables are equal for texts of these lengths, so that the keys of one serve in the other.
+  bool same_tables(int64_t length, int64_t other) const;
 
   // Why attention must store its scores, or null if it need not.
   const char* why_unfused() const;

@@ -218,23 +218,31 @@ TEST_CASE("parts: two score sets differ from one beyond the window only") {
   CHECK(relative_error(near.slice(1, 6, length), rope.slice(1, 6, length)) > 1e-6);
 }
 
-TEST_CASE("parts: tables that change with the length refuse a cache") {
+TEST_CASE("parts: a cache refuses to read on with other tables than those of its keys") {
+  const auto from_nine = [](int64_t tokens) { return std::max<int64_t>(tokens, 8); };  // the same up to 8 tokens
   for (const bool far : {false, true}) {
-    const Make make = far ? Make([](const AttentionShape& s, ParameterList& parameters) {
+    const Make make = far ? Make([=](const AttentionShape& s, ParameterList& parameters) {
       PositionalEncoding encoding = windowed(s, parameters);
-      encoding.far_rotation->depends_on_length = true;
+      encoding.far_rotation->table_length = from_nine;
       return encoding;
     })
-                          : Make([](const AttentionShape& s, ParameterList& parameters) {
+                          : Make([=](const AttentionShape& s, ParameterList& parameters) {
                               PositionalEncoding encoding = windowed(s, parameters);
-                              encoding.rotation->depends_on_length = true;
+                              encoding.rotation->table_length = from_nine;
                               return encoding;
                             });
     const Transformer model = model_with(make);
     const NoGradient scope;
     KeyValueCache cache;
-    CHECK_NOTHROW(model.logits(ids_of(1)));
-    CHECK_THROWS_WITH_AS(model.logits(ids_of(1), {.cache = &cache}), doctest::Contains("current length"), UsageError);
+    const Tensor ids = ids_of(1);
+    model.logits(ids.slice(1, 0, 5), {.cache = &cache});
+    CHECK_NOTHROW(model.logits(ids.slice(1, 5, 8), {.cache = &cache}));
+    CHECK_THROWS_WITH_AS(model.logits(ids.slice(1, 8, 9), {.cache = &cache}),
+                         doctest::Contains("turned by those of 8 tokens, not of 9; clear it"), UsageError);
+    CHECK(cache.length() == 8);
+    cache.clear();
+    const Tensor whole = model.logits(ids.slice(1, 0, 9), {.cache = &cache}).value();
+    CHECK(mismatch(whole, Dtype::f64, model.logits(ids.slice(1, 0, 9)).value(), 1e-13) == "");
   }
 }
 

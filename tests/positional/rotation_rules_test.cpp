@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <set>
 
 #include "autograd/gradcheck.hpp"
 #include "nn/model.hpp"
@@ -89,10 +90,31 @@ TEST_CASE("rotations: each is another function than rope, dynamic_ntk beyond the
       CHECK((relative_error(model.logits(ids).value(), rope) > 1e-6) == (name != "lerope"));
       const Tensor within = model.logits(ids.slice(1, 0, 16)).value();
       CHECK((relative_error(within, rope.slice(1, 0, 16)) > 1e-6) == (name != "lerope" && name != "dynamic_ntk"));
-      if (!model.encoding().rotation->depends_on_length) continue;
-      KeyValueCache cache;
-      CHECK_THROWS_WITH_AS(model.logits(ids, {.cache = &cache}), doctest::Contains("current length"), UsageError);
     }
+}
+
+TEST_CASE("rotations: tables change with the length where table_length says so, and nowhere else") {
+  constexpr int64_t train_length = 16;
+  const Tensor position = at_position(5);
+  std::set<std::string> changing;
+  for (const auto& [name, entry] : encodings()) {
+    CAPTURE(name);
+    const PositionalEncoding encoding = made(name, shape_of(16, train_length));
+    if (!encoding.rotation) continue;
+    const auto same = [&](int64_t length, int64_t other) {
+      const RotaryTables a = tables_at(encoding, position, length), b = tables_at(encoding, position, other);
+      return bit_mismatch(a.q_cos.value(), b.q_cos.value()) == "" &&
+             bit_mismatch(a.k_sin.value(), b.k_sin.value()) == "";
+    };
+    for (int64_t length = 1; length < 4 * train_length; ++length) {
+      CAPTURE(length);
+      CHECK(same(length, length + 1) == encoding.same_tables(length, length + 1));
+      CHECK(same(1, length) == encoding.same_tables(1, length));
+      if (encoding.rotation->table_length) CHECK(same(length, encoding.rotation->table_length(length)));
+    }
+    if (!encoding.same_tables(1, 4 * train_length)) changing.insert(name);
+  }
+  CHECK(changing == std::set<std::string>{"dynamic_ntk", "longrope"});
 }
 
 TEST_CASE("rotations: what the encodings learn reaches the model's gradients") {

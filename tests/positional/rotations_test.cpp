@@ -28,7 +28,6 @@ TEST_CASE("ntk: the fastest stays, the slowest is divided by the factor, the rat
 
 TEST_CASE("dynamic_ntk: rope up to the training length, then a base that grows with the text") {
   const PositionalEncoding encoding = made("dynamic_ntk", shape_of(64, 128, 4));
-  CHECK(encoding.rotation->depends_on_length);
   const std::vector<double> rope = rope_frequencies(64);
   for (const int64_t length : {1, 127, 128}) check_frequencies(waves_of(encoding, length), rope);
   // As ntk for the factor s length / L - (s - 1): 5 at twice the length, 29 at 8 times, 1 + 4 / 128 a token beyond.
@@ -93,7 +92,6 @@ TEST_CASE("longrope: the lists divide, the length chooses the list, and scores g
   const std::vector<double> rope = {1, 0.1, 0.01, 0.001};
   const double gain = std::sqrt(17.0 / 12);  // ln 32 / ln 4096 = 5 / 12
   const PositionalEncoding encoding = made("longrope", shape);
-  CHECK(encoding.rotation->depends_on_length);
   for (const int64_t length : {1, 4096})
     check_frequencies(waves_of(encoding, length), {1, 0.1 / 1.5, 0.01 / 2, 0.001 / 3}, gain);
   for (const int64_t length : {4097, 131072})

@@ -1,8 +1,7 @@
 // Dynamic NTK: RoPE up to the training length; in a longer text the base grows with the text.
 //
 // base (s length / L - (s - 1))^(d / (d - 2)) where length > L = train_length, d = head_dim; continuous at L. With s =
-// 1 the text counts alone. All tokens of a text turn by its present length: keys in a cache would be turned by old
-// tables, so it refuses one.
+// 1 the text counts alone. All tokens of a text turn by its present length, so beyond L a cache serves one length only.
 #include <cmath>
 
 #include "nn/positional/encoding.hpp"
@@ -15,7 +14,7 @@ static PositionalEncoding make(const AttentionShape& s, ParameterList&) {
   const double factor = extension_factor("dynamic_ntk", s);
   const auto components = static_cast<double>(s.components()), train_length = static_cast<double>(s.train_length);
   PositionalEncoding encoding = PositionalEncoding::rotary(Spectrum::geometric(s.components(), s.rope_base));
-  encoding.rotation->depends_on_length = true;
+  encoding.rotation->table_length = [limit = s.train_length](int64_t length) { return std::max(length, limit); };
   encoding.rotation->tables = [=, base = s.rope_base](const PositionalContext& c) {
     const double longer = std::max(1.0, static_cast<double>(c.current_length) / train_length);
     const double stretch = std::pow(factor * longer - (factor - 1), components / (components - 1));

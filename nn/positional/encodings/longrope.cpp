@@ -3,7 +3,7 @@
 //
 // frequency_i / factor_i, and cosine and sine of q and of k times sqrt(1 + ln s / ln L), L = train_length. Without
 // lists: ones up to L, and beyond the factors of `ntk`, s^(i / (components - 1)), which are not searched. The length
-// chooses the tables, so it refuses a cache.
+// chooses the tables: a cache ends where the text passes L.
 #include <cmath>
 
 #include "nn/positional/encoding.hpp"
@@ -39,7 +39,9 @@ static PositionalEncoding make(const AttentionShape& s, ParameterList&) {
                                      beyond = *PositionalEncoding::rotary(
                                                    divided(rope, "encoding.long_factors", s.long_factors, factor, gain))
                                                    .rotation;
-  encoding.rotation->depends_on_length = true;
+  encoding.rotation->table_length = [limit = s.train_length](int64_t length) {
+    return length > limit ? limit + 1 : limit;
+  };
   encoding.rotation->tables = [=, train_length = s.train_length](const PositionalContext& c) {
     return (c.current_length > train_length ? beyond : within).tables(c);
   };
