@@ -117,8 +117,8 @@ std::vector<std::string> limits_of(const PositionalEncoding& encoding, const Att
     limits.push_back("positions stay below train.length");
   else if (encoding.position_limit != PositionalEncoding().position_limit)
     limits.push_back("positions stay below " + std::to_string(encoding.position_limit));
-  if (encoding.rotation && encoding.rotation->depends_on_length)
-    limits.push_back("no cache of keys: its tables change with the length of the text");
+  if (encoding.rotation && encoding.rotation->table_length)
+    limits.push_back("its tables change with the length of the text: a cache of keys serves until then");
   if (encoding.why_unfused()) limits.push_back(std::string("attention stores its scores: ") + encoding.why_unfused());
   return limits;
 }

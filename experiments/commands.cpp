@@ -15,9 +15,11 @@
 #include "experiments/bench/bench.hpp"
 #include "experiments/comparison.hpp"
 #include "experiments/corpora/corpus.hpp"
+#include "experiments/report/text.hpp"
 #include "experiments/signals.hpp"
 #include "experiments/trainer.hpp"
 #include "nn/files.hpp"
+#include "nn/generation.hpp"
 
 namespace phasor {
 namespace fs = std::filesystem;
@@ -69,28 +71,49 @@ double available_bytes() {
   return std::numeric_limits<double>::infinity();
 }
 
+double real(int64_t extent) { return static_cast<double>(extent); }
+
+double matrices_in_mlp(const ModelShape& shape) { return shape.mlp == MlpKind::swiglu ? 3 : 2; }
+
+// The weights of all matrices, which are nearly all parameters.
+double weight_count(const ModelShape& shape) {
+  const AttentionShape attention = shape.attention();
+  const double width = real(shape.width), tables = shape.head == HeadKind::tied ? 1 : 2;
+  const double heads = real(attention.heads * attention.head_dim),
+               kv_heads = real(attention.kv_heads * attention.head_dim);
+  return tables * real(shape.vocabulary) * width +
+         real(shape.layers) * (2 * width * (heads + kv_heads) + matrices_in_mlp(shape) * width * real(shape.hidden));
+}
+
 // Refuses what cannot fit before anything is allocated or written. A lower bound: weights, gradients and two optimizer
 // states, and of the activations what backward certainly keeps.
 void require_memory(const Settings& s) {
   const ModelShape shape = model_shape(s);
-  const AttentionShape attention = shape.attention();
-  const auto real = [](int64_t extent) { return static_cast<double>(extent); };
-  const double width = real(shape.width), hidden = real(shape.hidden), layers = real(shape.layers);
-  const double heads = real(attention.heads * attention.head_dim),
-               kv_heads = real(attention.kv_heads * attention.head_dim);
-  const double tables = shape.head == HeadKind::tied ? 1 : 2, products = shape.mlp == MlpKind::swiglu ? 3 : 2;
-  const double parameters =
-      tables * real(shape.vocabulary) * width + layers * (2 * width * (heads + kv_heads) + products * width * hidden);
+  const double width = real(shape.width), layers = real(shape.layers);
   const double tokens = real(s.train.batch / s.train.accumulate) * real(s.train.length);
-  const double in_block = 3 * width + products * hidden;
+  const double in_block = 3 * width + matrices_in_mlp(shape) * real(shape.hidden);
   const double activations = s.train.recompute_blocks ? layers * width + in_block : layers * (width + in_block);
-  const double needed = 4 * (4 * parameters + tokens * activations);
+  const double needed = 4 * (4 * weight_count(shape) + tokens * activations);
   const double available = available_bytes();
   require<ResourceError>(needed <= available, "memory", "training needs at least ", std::llround(needed * 1e-6),
                          " MB, ", std::llround(available * 1e-6), " MB are available; lower model.width (",
                          s.model.width, "), model.layers (", s.model.layers, ") or train.batch (", s.train.batch,
                          ") x train.length (", s.train.length, "), or raise train.accumulate (", s.train.accumulate,
                          ")");
+}
+
+// A lower bound as above: weights, keys and values of the whole text, and what the prompt's reading holds at once: the
+// logits of every token, and the scores of one layer where they are stored.
+void require_memory_to_generate(const ModelShape& shape, const PositionalEncoding& encoding, int64_t prompt,
+                                int64_t bytes) {
+  const AttentionShape attention = shape.attention();
+  const double kept = 2 * real(shape.layers) * real(attention.kv_heads * attention.head_dim) * real(prompt + bytes);
+  const double scores = encoding.why_unfused() ? real(shape.heads) * real(prompt) * real(prompt) : 0;
+  const double needed = 4 * (weight_count(shape) + kept + real(prompt) * real(shape.vocabulary) + scores);
+  const double available = available_bytes();
+  require<ResourceError>(needed <= available, "memory", "a prompt and --bytes of ", prompt, " + ", bytes,
+                         " bytes need at least ", std::llround(needed * 1e-6), " MB, ", std::llround(available * 1e-6),
+                         " MB are available; shorten the prompt or lower --bytes");
 }
 
 std::string list_of(const std::vector<std::string>& names) {
@@ -105,6 +128,40 @@ std::vector<std::string> learned_by_encoding(const Settings& settings) {
   std::vector<std::string> names;
   for (const Parameter& p : learned.all()) names.push_back(p.name);
   return names;
+}
+
+// The settings of a trained run, and those it is read with.
+struct RunToRead {
+  Settings trained, now;
+};
+enum class MayChange { encoding, encoding_corpus_and_eval };
+
+// UsageError unless `run` holds one model and only what `allowed` names changes; another encoding may take the place of
+// the run's own if neither learns anything.
+RunToRead run_to_read(const char* command, const fs::path& run, const SettingsChanges& changes, MayChange allowed) {
+  const Settings trained = settings_of_run(run);
+  require<UsageError>(trained.run.question == "none", command, run, " answers ", trained.run.question,
+                      " with several models; name one of them, such as ",
+                      run / (trained.encoding.name + "-seed" + std::to_string(trained.train.seed)));
+  const Settings now = apply(trained, changes);
+  const bool encoding_only = allowed == MayChange::encoding;
+  Settings same = now;
+  if (!encoding_only) {
+    same.eval = trained.eval;
+    same.corpus = trained.corpus;
+  }
+  same.encoding = trained.encoding;
+  same.encoding.layout = now.encoding.layout;
+  const std::string keys = differing_keys(trained, same);
+  require<UsageError>(keys.empty(), command, "the model was trained with other settings: ", keys, "; only ",
+                      encoding_only ? "encoding.* but its layout" : "corpus, encoding.* but its layout, and eval.*",
+                      " may change");
+  if (!(now.encoding == trained.encoding))
+    for (const Settings& s : {trained, now})
+      require<UsageError>(learned_by_encoding(s).empty(), command, s.encoding.name, " learns ",
+                          list_of(learned_by_encoding(s)), "; ", now.encoding.name, " can take the place of ",
+                          trained.encoding.name, " only if neither learns anything");
+  return {trained, now};
 }
 
 void show(const RunFolder& folder) {
@@ -183,25 +240,8 @@ int train_command(const Settings& settings, const RunOptions& options) {
 }
 
 int eval_command(const fs::path& run, const SettingsChanges& changes, const RunOptions& options) {
-  const Settings trained = settings_of_run(run);
-  require<UsageError>(trained.run.question == "none", "eval", run, " answers ", trained.run.question,
-                      " with several models; evaluate one of them, such as ",
-                      run / (trained.encoding.name + "-seed" + std::to_string(trained.train.seed)));
-  const Settings settings = apply(trained, changes);
-  Settings same = settings;
-  same.eval = trained.eval;
-  same.corpus = trained.corpus;
-  same.encoding = trained.encoding;
-  same.encoding.layout = settings.encoding.layout;
-  const std::string keys = differing_keys(trained, same);
-  require<UsageError>(keys.empty(), "eval", "the model was trained with other settings: ", keys,
-                      "; only corpus, encoding.* but its layout, and eval.* may change");
+  const auto [trained, settings] = run_to_read("eval", run, changes, MayChange::encoding_corpus_and_eval);
   const bool other_encoding = !(settings.encoding == trained.encoding);
-  if (other_encoding)
-    for (const Settings& s : {trained, settings})
-      require<UsageError>(learned_by_encoding(s).empty(), "eval", s.encoding.name, " learns ",
-                          list_of(learned_by_encoding(s)), "; ", settings.encoding.name, " can take the place of ",
-                          trained.encoding.name, " only if neither learns anything");
   require_encoding(settings);
   const Corpus corpus = corpus_after_checks(settings);
   require_address_space(thread_count(options));
@@ -216,6 +256,54 @@ int eval_command(const fs::path& run, const SettingsChanges& changes, const RunO
         "Evaluation of {} after {} of {} steps{}", run.string(), loaded.step, trained.train.steps,
         other_encoding ? ", trained with " + trained.encoding.name + ", read with " + settings.encoding.name : "");
     print_checked(comparison_answer(title, "", {measured}, settings).text);
+  });
+  return 0;
+}
+
+constexpr uint64_t generation_stream = 0x74657874;  // "text": apart from those of weights, data and positions
+
+int generate_command(const fs::path& run, const GenerateArguments& arguments, const SettingsChanges& changes,
+                     const RunOptions& options) {
+  constexpr int64_t most_bytes = int64_t{1} << 20;
+  const Sampling sampling{.temperature = arguments.temperature, .top_p = arguments.top_p, .never = {bos_token}};
+  const auto prompt = static_cast<int64_t>(arguments.prompt.size()), bytes = arguments.bytes;
+  require<UsageError>(bytes >= 0 && bytes <= most_bytes, "generate", "--bytes is ", bytes, "; needs 0 to ", most_bytes);
+  require<UsageError>(sampling.temperature >= 0 && std::isfinite(sampling.temperature), "generate", "--temperature is ",
+                      sampling.temperature, "; needs a finite number of at least 0 (0: always the likeliest byte)");
+  require<UsageError>(sampling.top_p > 0 && sampling.top_p <= 1, "generate", "--top-p is ", sampling.top_p,
+                      "; needs a number above 0, up to 1 (1: all bytes)");
+  require<UsageError>(arguments.seed >= 0, "generate", "--seed is ", arguments.seed, "; needs an integer from 0");
+  const auto [trained, settings] = run_to_read("generate", run, changes, MayChange::encoding);
+  const ModelShape shape = model_shape(settings);
+  ParameterList learned;
+  const PositionalEncoding encoding = encoding_named(shape.encoding).make(shape.attention(), learned);
+  // The last byte is written, not read, and the window's beginning has a position: as many as there are bytes.
+  require<UsageError>(prompt + bytes <= encoding.position_limit, "generate", shape.encoding, " knows positions below ",
+                      encoding.position_limit,
+                      encoding.position_limit == settings.train.length ? " (train.length)" : "",
+                      "; the prompt and --bytes take ", prompt, " + ", bytes, " = ", prompt + bytes);
+  require_memory_to_generate(shape, encoding, prompt, bytes);
+  require_address_space(thread_count(options));
+  remember_signals();
+  with_threads(thread_count(options), [&] {
+    const TrainedModel loaded = load_model(run, trained, settings.encoding);
+    std::vector<int32_t> text = {bos_token};
+    PrintableText printable;
+    std::string shown;
+    for (const char c : arguments.prompt) {
+      const auto byte = static_cast<uint8_t>(c);
+      text.push_back(byte);
+      shown += printable.add(byte);
+    }
+    print_checked(shown);
+    Generator generator(loaded.model, text);
+    Random random{.seed = static_cast<uint64_t>(arguments.seed), .stream = generation_stream};
+    int64_t written = 0;
+    for (; written < bytes && remembered_signal() == 0; ++written)
+      print_checked(printable.add(static_cast<uint8_t>(generator.next(sampling, random))));
+    print_checked(printable.rest() + "\n");
+    if (written < bytes)
+      throw Interrupted(remembered_signal(), fmt::format("stopped after {} of {} bytes", written, bytes));
   });
   return 0;
 }

@@ -26,6 +26,7 @@ struct Arguments {
   std::string question, list, why, seed, encoding;
   std::filesystem::path run;
   BenchArguments bench;
+  GenerateArguments generate;
   SettingsChanges changes;
   RunOptions options;
   bool resume = false, quick = false, markdown = false;
@@ -115,6 +116,12 @@ void add_folder(CLI::App& command, Arguments& arguments) {
   command.add_flag("--quiet", arguments.options.quiet, "no progress line");
 }
 
+void add_encoding(CLI::App& command, Arguments& arguments) {
+  command.add_option("--encoding", arguments.encoding, "read with another: --set encoding.name=NAME")
+      ->type_name("NAME");
+  add_settings(command, arguments);
+}
+
 void add_sizes(CLI::App& command, Arguments& arguments, const std::string& defaults) {
   command.add_option("SIZE", arguments.bench.sizes, "reference, small, tiny, large; default: " + defaults)
       ->type_name("");
@@ -162,9 +169,20 @@ void build(CLI::App& program, Arguments& arguments) {
 
   CLI::App* const eval = program.add_subcommand("eval", "measure a trained model again, also at other lengths");
   eval->add_option("RUN", arguments.run, "folder of a run of phasor train")->required()->type_name("");
-  eval->add_option("--encoding", arguments.encoding, "read with another: --set encoding.name=NAME")->type_name("NAME");
-  add_settings(*eval, arguments);
+  add_encoding(*eval, arguments);
   add_threads(*eval, arguments);
+
+  CLI::App* const generate = program.add_subcommand("generate", "a text goes on as a trained model would have it");
+  generate->add_option("RUN", arguments.run, "folder of a run of phasor train")->required()->type_name("");
+  generate->add_option("TEXT", arguments.generate.prompt, "its beginning; default: none")->type_name("");
+  generate->add_option("--bytes", arguments.generate.bytes, "to write after it; default: 200")->type_name("N");
+  generate->add_option("--temperature", arguments.generate.temperature, "0: always the likeliest byte; default: 0.8")
+      ->type_name("T");
+  generate->add_option("--top-p", arguments.generate.top_p, "only the likeliest bytes, with this share; default: 1")
+      ->type_name("P");
+  generate->add_option("--seed", arguments.generate.seed, "another seed, another text; default: 1")->type_name("N");
+  add_encoding(*generate, arguments);
+  add_threads(*generate, arguments);
 
   CLI::App* const list = program.add_subcommand("list", "list encodings, questions, corpora and settings");
   list->add_option("LIST", arguments.list, "encodings, questions, corpora or settings; default: all")->type_name("");
@@ -214,6 +232,8 @@ int dispatch(int argc, char** argv) {
     return run_command(arguments.question, arguments.changes, arguments.options, arguments.quick);
   if (program.got_subcommand("train")) return train_command(apply({}, arguments.changes), arguments.options);
   if (program.got_subcommand("eval")) return eval_command(arguments.run, arguments.changes, arguments.options);
+  if (program.got_subcommand("generate"))
+    return generate_command(arguments.run, arguments.generate, arguments.changes, arguments.options);
   arguments.bench.name = program.get_subcommand("bench")->get_subcommands().front()->get_name();
   return bench_command(arguments.bench, arguments.changes, arguments.options);
 }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <utility>
 
 namespace phasor {
 namespace {
@@ -27,6 +28,25 @@ size_t character_bytes(std::string_view text) {
   return 0;
 }
 
+// Of one character: U+0000 to U+001F but newline and tab, and U+007F to U+009F.
+bool is_control(std::string_view character) {
+  const auto byte = [&](size_t i) { return static_cast<unsigned char>(character[i]); };
+  if (character.size() == 1) return byte(0) == 0x7F || (byte(0) < 0x20 && byte(0) != '\n' && byte(0) != '\t');
+  return character.size() == 2 && byte(0) == 0xC2 && byte(1) < 0xA0;
+}
+
+// Whether bytes that are no whole character may be the first ones of one. What may follow a first byte is a range that
+// holds 0x80 or 0xBF.
+bool may_become_character(const std::string& bytes) {
+  return character_bytes(bytes + "\x80\x80\x80") > 0 || character_bytes(bytes + "\xBF\xBF\xBF") > 0;
+}
+
+std::string in_hexadecimal(std::string_view bytes) {
+  std::string text;
+  for (const char byte : bytes) text += fmt::format("\\x{:02x}", static_cast<unsigned char>(byte));
+  return text;
+}
+
 }  // namespace
 
 std::string number_text(double value) {
@@ -42,9 +62,7 @@ std::string escaped(std::string_view text) {
   while (!text.empty()) {
     const size_t bytes = character_bytes(text);
     const char first = text.front();
-    const bool is_control =
-        bytes == 1 && ((first >= 0 && first < ' ' && first != '\n' && first != '\t') || first == 0x7F);
-    if (bytes == 0 || is_control)
+    if (bytes == 0 || is_control(text.substr(0, bytes)))
       result += "\uFFFD";
     else if (first == '&')
       result += "&amp;";
@@ -62,6 +80,21 @@ std::string escaped(std::string_view text) {
   }
   return result;
 }
+
+std::string PrintableText::add(uint8_t byte) {
+  begun_ += static_cast<char>(byte);
+  std::string shown;
+  while (!begun_.empty()) {
+    const size_t bytes = character_bytes(begun_);
+    if (bytes == 0 && may_become_character(begun_)) break;
+    const std::string first = begun_.substr(0, std::max<size_t>(1, bytes));
+    shown += bytes == 0 || is_control(first) ? in_hexadecimal(first) : first;
+    begun_.erase(0, first.size());
+  }
+  return shown;
+}
+
+std::string PrintableText::rest() { return in_hexadecimal(std::exchange(begun_, {})); }
 
 size_t character_count(std::string_view text) {
   size_t count = 0;

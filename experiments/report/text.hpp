@@ -1,6 +1,7 @@
-// Text that goes into reports: numbers without locale, and strings of unknown origin made harmless.
+// Text that goes into reports and onto terminals: numbers without locale, and strings of unknown origin made harmless.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -15,6 +16,17 @@ std::string fixed_text(double value, int decimals);
 // For element content and quoted attributes of HTML and inline SVG: & < > " ' become entities; bytes that are not UTF-8
 // and control characters become U+FFFD.
 std::string escaped(std::string_view text);
+
+// Bytes that come one by one, for a terminal: newline, tab and each character of UTF-8 that is no control character as
+// they are, once whole; all other bytes as \xNN.
+class PrintableText {
+ public:
+  std::string add(uint8_t byte);  // what can be shown now, or nothing yet
+  std::string rest();             // what was begun and does not end
+
+ private:
+  std::string begun_;  // up to three bytes of a character
+};
 
 // Characters of UTF-8 text; a byte that is not UTF-8 counts as one.
 size_t character_count(std::string_view text);

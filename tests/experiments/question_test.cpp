@@ -248,7 +248,7 @@ TEST_CASE("eval: the same numbers as the run, and other lengths") {
           "eval.* may change");
   refused({"eval", rope, "--encoding", "lerope"}, "lerope learns log_frequency_shift");
   refused({"eval", rope, "--encoding", "yarm"}, "did you mean 'yarn'?");
-  refused({"eval", (folder / "out").string()}, "evaluate one of them, such as");
+  refused({"eval", (folder / "out").string()}, "name one of them, such as");
   // A question's folder and a training's folder are not taken for each other.
   refused({"train", "--config", (folder / "out/settings.toml").string(), "--out", (folder / "out").string()},
           "these settings are of phasor run hope");

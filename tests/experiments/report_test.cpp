@@ -134,6 +134,41 @@ TEST_CASE("report: text is escaped") {
   CHECK(shortened("gr\u00fc\u00dfe", 4) == "gr\u00fc…");
 }
 
+TEST_CASE("report: bytes for a terminal come out as whole characters or as their numbers") {
+  const auto shown = [](const std::string& bytes) {
+    PrintableText text;
+    std::string all;
+    for (const char byte : bytes) all += text.add(static_cast<uint8_t>(byte));
+    return all + text.rest();
+  };
+  const std::string plain = "a\n\t~ \u00a0\u00fc\u07ff \u0800\u4e2d\ud7ff\uffff \U00010000\U0001F600\U0010FFFF";
+  CHECK(shown(plain) == plain);
+  // Controls: C0 but newline and tab, DEL, and C1, which begin with C2.
+  CHECK(shown(std::string("\0\x1b\r\x7f", 4)) == "\\x00\\x1b\\x0d\\x7f");
+  CHECK(shown("\u0080\u009b\u009f") == "\\xc2\\x80\\xc2\\x9b\\xc2\\x9f");
+  // No UTF-8: bytes that begin nothing, overlong forms, surrogates, beyond U+10FFFF, characters that end too soon.
+  CHECK(shown("\x80\xff\xc0\xaf\xf5") == "\\x80\\xff\\xc0\\xaf\\xf5");
+  CHECK(shown("\xe0\x9f\xbf") == "\\xe0\\x9f\\xbf");
+  CHECK(shown("\xed\xa0\x80") == "\\xed\\xa0\\x80");
+  CHECK(shown("\xf4\x90\x80\x80\xf0\x8f\xbf\xbf") == "\\xf4\\x90\\x80\\x80\\xf0\\x8f\\xbf\\xbf");
+  CHECK(shown("\xe4\xb8"
+              "a\xc3\xc3\xbc\xf0\x9f\x98") ==
+        "\\xe4\\xb8"
+        "a\\xc3\u00fc\\xf0\\x9f\\x98");
+  // Each as soon as it is whole, or cannot become so any more.
+  PrintableText text;
+  CHECK(text.add(0xE4) == "");
+  CHECK(text.add(0xB8) == "");
+  CHECK(text.add(0xAD) == "\u4e2d");
+  CHECK(text.add(0xC3) == "");
+  CHECK(text.add('a') ==
+        "\\xc3"
+        "a");
+  CHECK(text.add(0xF0) == "");
+  CHECK(text.rest() == "\\xf0");
+  CHECK(text.rest() == "");
+}
+
 TEST_CASE("report: the page is well formed whatever the text") {
   Chart chart = sample_chart();
   chart.title = chart.x_label = chart.y_label = chart.series[0].name = chart.marks[0].label = hostile;

@@ -73,6 +73,8 @@ bool RunningPhasor::is_running() const {
 
 void RunningPhasor::send(int signal) const { kill(process_, signal); }
 
+std::string RunningPhasor::written() const { return text_of(out_); }
+
 CommandResult RunningPhasor::finish() {
   int status = 0;
   waitpid(process_, &status, 0);

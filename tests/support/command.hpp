@@ -23,6 +23,7 @@ class RunningPhasor {
   explicit RunningPhasor(const std::vector<std::string>& arguments);
   bool is_running() const;
   void send(int signal) const;
+  std::string written() const;  // to standard output so far
   CommandResult finish();
 
  private:
