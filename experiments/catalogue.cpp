@@ -190,7 +190,8 @@ std::string encoding_sheet(const std::string& name) {
   return name + ": " + entry.summary + "\n\n" + field("paper", {entry.paper}) + field("file", {file_of(name)}) +
          field("mechanism", {mechanism(entry)}) + field("holds", claims) +
          field("limits", limits_of(made(entry, shape), shape)) +
-         field("unsure", {entry.unsure.empty() ? "nothing known" : entry.unsure}) + field("settings", settings) +
+         field("unsure", {entry.unsure.empty() ? "nothing that we know of" : entry.unsure}) +
+         field("settings", settings) +
          (entry.reads_rope ? field("use", {"phasor eval RUN --encoding " + name + ", of a model trained with rope"})
                            : "");
 }

@@ -77,11 +77,13 @@ static std::string needed(const IntegerRange& range) {
   return "an integer from " + text_of(range.low) + " to " + text_of(range.high);
 }
 
-static std::string needed(const AnyText&) { return "text in quotes, not empty"; }
-
 static std::string needed(const RealRange& range) {
   return std::string("a number ") + (range.includes_low ? ">= " : "> ") + text_of(range.low) + " and " +
          (range.includes_high ? "<= " : "< ") + text_of(range.high);
+}
+
+static std::string needed(const AnyText& range) {
+  return range.may_be_empty ? "text in quotes" : "text in quotes that is not empty";
 }
 
 // Whether the node holds such a value; then `value` is it.
@@ -103,20 +105,16 @@ static bool read_within(const toml::node& node, double& value, const RealRange& 
   return true;
 }
 
-static bool read_within(const toml::node& node, std::string& value, const AnyText&) {
-  if (!node.is_string() || node.as_string()->get().empty()) return false;
-  value = node.as_string()->get();
+static bool read_within(const toml::node& node, std::string& value, const AnyText& range) {
+  const toml::value<std::string>* const text = node.as_string();
+  if (!text || (text->get().empty() && !range.may_be_empty)) return false;
+  value = text->get();
   return true;
 }
 
 template <class T, class Range>
 static void read_value(const std::string& name, const Given& given, T& value, const Range& range) {
   if (!read_within(given.node, value, range)) refuse(name, given, needed(range));
-}
-
-static void read_value(const std::string& name, const Given& given, std::string& value, const AnyText&) {
-  if (!given.node.is_string()) refuse(name, given, "text in quotes");
-  if (!read_within(given.node, value, AnyText{})) refuse(name, given, "text that is not empty");
 }
 
 static void read_value(const std::string& name, const Given& given, bool& value, const YesOrNo&) {
@@ -137,7 +135,8 @@ static void read_value(const std::string& name, const Given& given, std::string&
 
 template <class T, class Range>
 static void read_value(const std::string& name, const Given& given, std::vector<T>& value, const Range& range) {
-  const std::string list = "a list [a, b, ...]; each of them " + needed(range);
+  const char* const form = std::is_same_v<T, std::string> ? "[\"a\", \"b\", ...]" : "[a, b, ...]";
+  const std::string list = std::string("a list ") + form + "; each of them " + needed(range);
   if (!given.node.is_array()) refuse(name, given, list);
   std::vector<T> values;
   for (const toml::node& element : *given.node.as_array())
@@ -372,6 +371,19 @@ void validate(const Settings& settings) {
   require_setting(train.warmup_steps <= train.steps,
                   "train.warmup_steps must be at most train.steps: ", text_of(train.warmup_steps), " > ",
                   text_of(train.steps));
+  const EncodingSettings &encoding = settings.encoding, standard = {};
+  const std::vector<std::string>& several = settings.run.encodings;
+  const bool has_formulas =
+      encoding.name == "expression" || std::find(several.begin(), several.end(), "expression") != several.end();
+  const auto require_read = [&](const char* name, const auto& value, const auto& unless) {
+    require_setting(has_formulas || value == unless, name, " is ", text_of(value),
+                    ", which only encoding.name = \"expression\" reads, not ", text_of(encoding.name), "; leave it at ",
+                    text_of(unless));
+  };
+  require_read("encoding.frequency", encoding.frequency, standard.frequency);
+  require_read("encoding.bias", encoding.bias, standard.bias);
+  require_read("encoding.learned", encoding.learned, standard.learned);
+  require_read("encoding.starts", encoding.starts, standard.starts);
   const std::vector<int64_t> lengths = evaluation_lengths(settings);
   require_setting(lengths[0] >= 2, "eval.lengths = [] needs train.length / 2 >= 2: ", text_of(train.length),
                   " / 2 = ", text_of(lengths[0]));

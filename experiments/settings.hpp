@@ -34,6 +34,10 @@ struct EncodingSettings {
   double factor = 8.0;
   std::vector<double> short_factors = {};
   std::vector<double> long_factors = {};
+  std::string frequency = "base_frequency";
+  std::string bias = "";
+  std::vector<std::string> learned = {};
+  std::vector<std::string> starts = {};
   bool operator==(const EncodingSettings&) const = default;
 };
 
@@ -93,7 +97,9 @@ struct RealRange {
   double low, high;
   bool includes_low = true, includes_high = true;
 };
-struct AnyText {};
+struct AnyText {
+  bool may_be_empty = false;
+};
 struct YesOrNo {};
 struct OneOf {
   std::vector<std::string> names;
@@ -127,6 +133,10 @@ void visit_settings(S& settings, Visitor&& visit) {
   visit("encoding.factor", "tables are made for this times L", settings.encoding.factor, RealRange{1, large});
   visit("encoding.short_factors", "longrope's up to L; []: ones", settings.encoding.short_factors, RealRange{1, large});
   visit("encoding.long_factors", "longrope's beyond; []: as ntk", settings.encoding.long_factors, RealRange{1, large});
+  visit("encoding.frequency", "of expression; \"\": none", settings.encoding.frequency, AnyText{true});
+  visit("encoding.bias", "of expression: added to the scores", settings.encoding.bias, AnyText{true});
+  visit("encoding.learned", "names that the formulas learn", settings.encoding.learned, AnyText{});
+  visit("encoding.starts", "a formula for each of them", settings.encoding.starts, AnyText{});
 
   visit("train.steps", "optimizer steps", settings.train.steps, IntegerRange{1, count});
   visit("train.batch", "windows in a step", settings.train.batch, IntegerRange{1, size});

@@ -26,6 +26,7 @@ AttentionShape ModelShape::attention() const {
           .factor = factor,
           .short_factors = short_factors,
           .long_factors = long_factors,
+          .formulas = formulas,
           .init_deviation = init_deviation,
           .dtype = dtype,
           .layout = layout};

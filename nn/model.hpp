@@ -30,6 +30,7 @@ struct ModelShape {
   double fraction = 0.75;
   double factor = 8;
   std::vector<double> short_factors = {}, long_factors = {};
+  EncodingFormulas formulas = {};
   NormKind norm = NormKind::rms;
   MlpKind mlp = MlpKind::swiglu;
   LinearBias bias = LinearBias::no;  // of attention and MLP; the head has none

@@ -15,6 +15,12 @@
 
 namespace phasor {
 
+// The settings of the encoding `expression`: encoding.frequency, bias, learned and starts, as its file says.
+struct EncodingFormulas {
+  std::string frequency = "base_frequency", bias = {};
+  std::vector<std::string> learned = {}, starts = {};
+};
+
 // What an encoding is made for.
 struct AttentionShape {
   int64_t layers = 0, width = 0, heads = 0, kv_heads = 0, head_dim = 0;
@@ -25,6 +31,7 @@ struct AttentionShape {
   double factor = 8;
   // encoding.short_factors and long_factors, of longrope: each a number for every component, or none for its default.
   std::vector<double> short_factors = {}, long_factors = {};
+  EncodingFormulas formulas = {};
   // Of the parameters that an encoding draws.
   uint64_t seed = 0;
   double init_deviation = 0.02;

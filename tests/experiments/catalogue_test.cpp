@@ -32,7 +32,7 @@ TEST_CASE("catalogue: the mechanism is the parts that an encoding fills, and whi
 
   // Of one without a file, which has no bias in its first layer.
   const EncodingEntry entry = {
-      .summary = "", .paper = "", .make = [](const AttentionShape&, ParameterList& parameters) {
+      .summary = "", .paper = "", .claims = {}, .make = [](const AttentionShape&, ParameterList& parameters) {
         const Var slope = parameters.add("slope", Tensor::scalar(1, Dtype::f32));
         PositionalEncoding encoding =
             PositionalEncoding::bias([=](const Var& distance) { return -(slope * distance); });
@@ -82,7 +82,8 @@ TEST_CASE("catalogue: phasor list --why tells everything about one encoding with
         "mechanism  rotation\n"
         "holds      scores depend on differences of positions only\n"
         "           nothing is learned\n"
-        "limits     no cache of keys: its tables change with the length of the text\n"
+        "limits     its tables change with the length of the text: a cache of keys serves\n"
+        "           until then\n"
         "unsure     Second-hand: that the paper's search starts from ntk's factors, among\n"
         "           others, and that some first tokens keep their frequencies there,\n"
         "           which is left out.\n"
@@ -95,6 +96,6 @@ TEST_CASE("catalogue: phasor list --why tells everything about one encoding with
   CHECK(encoding_sheet("xpos").find("limits     positions stay below 27195\n") != std::string::npos);
   CHECK(encoding_sheet("cope").find("limits     attention stores its scores: the encoding transforms scores\n") !=
         std::string::npos);
-  CHECK(encoding_sheet("rope").find("unsure     nothing known\n") != std::string::npos);
+  CHECK(encoding_sheet("rope").find("unsure     nothing that we know of\n") != std::string::npos);
   CHECK(encoding_sheet("fope").find("holds      none\n") != std::string::npos);
 }

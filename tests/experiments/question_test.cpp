@@ -170,6 +170,20 @@ TEST_CASE("run all_encodings with one seed has no interval; it needs rope, each 
   CHECK(result.out.find("±") == std::string::npos);
   CHECK(result.out.find("(one seed: no interval)") != std::string::npos);
 
+  // Formulas are those of one of the encodings; here they are hope's.
+  const TemporaryFolder other;
+  const CommandResult compared = run_phasor(small_sweep(
+      other, {"run.seeds=1", "run.encodings=[rope, hope, expression]", "eval.lengths=[16]",
+              "encoding.frequency=where(base_wavelength <= train_length, base_frequency, 0)"}));
+  REQUIRE_MESSAGE(compared.exit_code == 0, compared.err);
+  const std::string rows = text_of(other / "out/results.csv");
+  const auto row = [&](const std::string& name) {
+    const size_t start = rows.find("\n" + name + ",1,16,") + name.size() + 1;
+    return rows.substr(start, rows.find('\n', start) - start);
+  };
+  CHECK(row("expression") == row("hope"));
+  CHECK(row("expression") != row("rope"));
+
   const auto refused = [&](const std::vector<std::string>& arguments, const std::string& says) {
     const CommandResult refusal = run_phasor(arguments);
     CHECK(refusal.exit_code == 2);
@@ -178,7 +192,7 @@ TEST_CASE("run all_encodings with one seed has no interval; it needs rope, each 
   refused(small_sweep(folder, {"run.encodings=[hope, nope]"}), "run.encodings must name it, too: [rope, hope, nope]");
   refused(small_sweep(folder, {"run.encodings=[rope, hope, rope]"}), "run.encodings names rope twice");
   refused(small_sweep(folder, {"run.encodings=[rope, hop]"}), "did you mean 'hope'?");
-  refused(small_sweep(folder, {"run.encodings=rope"}), "needs a list [a, b, ...]");
+  refused(small_sweep(folder, {"run.encodings=rope"}), "needs a list [\"a\", \"b\", ...]");
   refused(small_sweep(folder, {"eval.lengths=[8,32]"}), "1 x train.length = 16");
   refused(small_hope(folder, {"run.encodings=[rope, nope]"}), "compares rope and hope");
   std::vector<std::string> quick = small_hope(folder);

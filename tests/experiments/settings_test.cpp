@@ -122,8 +122,9 @@ TEST_CASE("settings: a file that is wrong is refused at its line and column") {
   CHECK(
       refused_text("eval.lengths = 64\n") ==
       "settings: eval.lengths is 64; needs a list [a, b, ...]; each of them an integer from 2 to 1048576 (a.toml:1:6)");
-  CHECK(refused_text("corpus = 3\n") == "settings: corpus is 3; needs text in quotes (a.toml:1:1)");
-  CHECK(refused_text("corpus = \"\"\n") == "settings: corpus is \"\"; needs text that is not empty (a.toml:1:1)");
+  CHECK(refused_text("corpus = 3\n") == "settings: corpus is 3; needs text in quotes that is not empty (a.toml:1:1)");
+  CHECK(refused_text("corpus = \"\"\n") ==
+        "settings: corpus is \"\"; needs text in quotes that is not empty (a.toml:1:1)");
   // What is not TOML, and a key that comes twice: toml++'s words, our place.
   CHECK(refused_text("[train]\nsteps = 3\nsteps = 4\n") ==
         "settings: Error while parsing key-value pair: cannot redefine existing integer 'steps' (a.toml:3:9)");
@@ -161,6 +162,56 @@ TEST_CASE("settings: a list of numbers") {
   }
   CHECK(refused_assignment("encoding.factor=0.5") ==
         "settings: encoding.factor is 0.5; needs a number >= 1.0 and <= 1e+30 (--set encoding.factor=0.5)");
+}
+
+TEST_CASE("settings: formulas are text that may be empty or of several lines, and lists of texts") {
+  Settings settings;
+  read_toml(settings,
+            "[encoding]\nname = \"expression\"\nfrequency = \"\"\nbias = \"\"\"\n-a *\n\tdistance\"\"\"\n"
+            "learned = [\"a\"]\nstarts = ['2^-head']\n",
+            "a.toml");
+  CHECK(settings.encoding.frequency == "");
+  CHECK(settings.encoding.bias == "-a *\n\tdistance");
+  CHECK(settings.encoding.learned == std::vector<std::string>{"a"});
+  CHECK(settings.encoding.starts == std::vector<std::string>{"2^-head"});
+  Settings read;
+  read_toml(read, to_toml(settings), "b.toml");
+  CHECK(read == settings);
+  validate(settings);
+
+  assign(settings, "encoding.frequency=where(component >= 3, base_frequency, 0)");
+  CHECK(settings.encoding.frequency == "where(component >= 3, base_frequency, 0)");
+  assign(settings, "encoding.frequency=\"0\"");
+  CHECK(settings.encoding.frequency == "0");
+  assign(settings, "encoding.frequency=");
+  CHECK(settings.encoding.frequency == "");
+  assign(settings, "encoding.starts=[\"uniform(0, 2)\", 'a\"b']");
+  CHECK(settings.encoding.starts == std::vector<std::string>{"uniform(0, 2)", "a\"b"});
+  const std::string needed = "needs a list [\"a\", \"b\", ...]; each of them text in quotes that is not empty ";
+  for (const char* value : {"[p, a]", "p", "[1]", "[\"\"]", "[[\"p\"]]", "\"p\"", ""}) {
+    CAPTURE(value);
+    const std::string assignment = std::string("encoding.learned=") + value;
+    CHECK(refused_assignment(assignment) == "settings: encoding.learned is " + std::string(*value ? value : "empty") +
+                                                "; " + needed + "(--set " + assignment + ")");
+  }
+  CHECK(refused_text("encoding.bias = 3\n") == "settings: encoding.bias is 3; needs text in quotes (a.toml:1:10)");
+}
+
+TEST_CASE("settings: formulas that the encoding does not read are refused") {
+  CHECK(
+      refused_settings({"encoding.frequency=0"}) ==
+      "settings: encoding.frequency is \"0\", which only encoding.name = \"expression\" reads, not \"rope\"; leave it "
+      "at \"base_frequency\"");
+  CHECK(
+      refused_settings({"encoding.name=hope", "encoding.bias=-distance"}) ==
+      "settings: encoding.bias is \"-distance\", which only encoding.name = \"expression\" reads, not \"hope\"; leave "
+      "it at \"\"");
+  for (const char* list : {"encoding.learned=[\"a\"]", "encoding.starts=[\"a\"]"})
+    CHECK(refused_settings({list}).find(
+              "is [\"a\"], which only encoding.name = \"expression\" reads, not \"rope\"; leave "
+              "it at []") != std::string::npos);
+  CHECK(refused_settings({"encoding.name=expression", "encoding.frequency=0"}) ==
+        "accepted");  // no formula is read yet
 }
 
 TEST_CASE("settings: assignments") {

@@ -1,0 +1,120 @@
+// An encoding written as settings, through the program: trained, evaluated, resumed, and refused before any work.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "tests/support/command.hpp"
+
+using namespace phasor;
+using namespace phasor::testing;
+
+namespace {
+
+bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+struct Place {
+  TemporaryFolder folder;
+  std::vector<std::string> train(const std::string& out, const std::vector<std::string>& changes) const {
+    return with_settings({"train", "--quiet", "--out", (folder / out).string()},
+                         {"train.steps=6", "train.warmup_steps=1", "train.batch=2", "train.length=16", "model.width=32",
+                          "model.hidden=40", "checkpoint.every=3", "eval.bytes=1024", "eval.lengths=[16,32]",
+                          "encoding.name=expression"},
+                         changes);
+  }
+};
+
+std::string metrics(const std::filesystem::path& run) { return text_of(run / "metrics.jsonl"); }
+
+}  // namespace
+
+TEST_CASE("command line: an encoding in a file of settings trains, resumes, and is evaluated") {
+  const Place place;
+  write_text(
+      place.folder / "kerple.toml",
+      "[encoding]\nname = \"expression\"\nfrequency = \"\"\nbias = \"\"\"\n  -max(p, 0.01)\n  * log(1 + max(a, 0.01) "
+      "* distance)\"\"\"\nlearned = [\"p\", \"a\"]\nstarts = [\"uniform(0.1, 2)\", \"2^(-8 * (head + 1) / "
+      "heads)\"]\n");
+  std::vector<std::string> whole = place.train("whole", {});
+  whole.insert(whole.end(), {"--config", (place.folder / "kerple.toml").string()});
+  const CommandResult first = run_phasor(whole);
+  REQUIRE_MESSAGE(first.exit_code == 0, first.err);
+  CHECK(holds(first.out, "expression"));
+
+  // Half of it, then the rest: as if it had been stopped after the checkpoint of step 3.
+  const std::filesystem::path resumed = place.folder / "resumed";
+  std::filesystem::copy(place.folder / "whole", resumed, std::filesystem::copy_options::recursive);
+  for (const char* name : {"checkpoint-0000000006.safetensors", "results.csv", "results.txt", "report.html"})
+    std::filesystem::remove(resumed / name);
+  REQUIRE(std::filesystem::exists(resumed / "checkpoint-0000000003.safetensors"));
+  const CommandResult rest = run_phasor({"train", "--quiet", "--resume", "--out", resumed.string(), "--config",
+                                         (place.folder / "whole/settings.toml").string()});
+  REQUIRE_MESSAGE(rest.exit_code == 0, rest.err);
+  for (const char* name : {"checkpoint-0000000006.safetensors", "metrics.jsonl", "results.csv", "settings.toml"})
+    CHECK((text_of(resumed / name) == text_of(place.folder / "whole" / name)));
+
+  const CommandResult measured = run_phasor({"eval", (place.folder / "whole").string()});
+  REQUIRE_MESSAGE(measured.exit_code == 0, measured.err);
+  const std::string table = first.out.substr(first.out.find("Perplexity"), 200);
+  CHECK(holds(measured.out, table.substr(0, table.find("\n\n"))));
+  const CommandResult other = run_phasor({"eval", (place.folder / "whole").string(), "--set", "encoding.starts=[]",
+                                          "--set", "encoding.learned=[]", "--set", "encoding.bias=-distance"});
+  CHECK(other.exit_code == 2);
+  CHECK(holds(other.err, "expression learns p, a; expression can take the place of expression only if neither learns"));
+}
+
+TEST_CASE("command line: hope as a formula trains like hope and reads what rope has trained") {
+  const Place place;
+  const std::string formula = "encoding.frequency=where(base_wavelength <= train_length, base_frequency, 0)";
+  REQUIRE(run_phasor(place.train("hope", {"encoding.name=hope"})).exit_code == 0);
+  REQUIRE(run_phasor(place.train("ours", {formula})).exit_code == 0);
+  REQUIRE(run_phasor(place.train("rope", {"encoding.name=rope"})).exit_code == 0);
+  CHECK((metrics(place.folder / "ours") == metrics(place.folder / "hope")));
+  CHECK((metrics(place.folder / "ours") != metrics(place.folder / "rope")));
+
+  const auto eval = [&](const std::string& run, const std::vector<std::string>& changes) {
+    return run_phasor(with_settings({"eval", (place.folder / run).string()}, changes, {}));
+  };
+  const CommandResult compiled = eval("rope", {"encoding.name=hope"});
+  CommandResult ours = eval("rope", {"encoding.name=expression", formula});
+  REQUIRE_MESSAGE(ours.exit_code == 0, ours.err);
+  const auto numbers = [](const std::string& out) {  // what follows the names
+    std::string digits;
+    for (const char c : out.substr(out.find("Perplexity")))
+      if ((c >= '0' && c <= '9') || c == '.' || c == '\n') digits += c;
+    return digits;
+  };
+  CHECK(numbers(ours.out) == numbers(compiled.out));
+  CHECK(numbers(ours.out) != numbers(eval("rope", {}).out));
+
+  const CommandResult left = eval("ours", {"encoding.name=rope"});
+  CHECK(left.exit_code == 2);
+  CHECK(
+      holds(left.err, "which only encoding.name = \"expression\" reads, not \"rope\"; leave it at \"base_frequency\""));
+  CHECK(eval("ours", {"encoding.name=rope", "encoding.frequency=base_frequency"}).exit_code == 0);
+}
+
+TEST_CASE("command line: a formula that is wrong is refused at its line and column, before a folder is made") {
+  const Place place;
+  const auto error = [&](const std::vector<std::string>& changes) {
+    const CommandResult result = run_phasor(place.train("run", changes));
+    CHECK(result.exit_code == 2);
+    CHECK(std::count(result.err.begin(), result.err.end(), '\n') == 1);
+    return result.err;
+  };
+  CHECK(
+      error({"encoding.bias=-log(1 + distnce)"}) ==
+      "error: encoding.bias:1:10: no variable named 'distnce'; did you mean 'distance'?; known: distance, head, heads, "
+      "head_dim, train_length, factor, pi\n");
+  CHECK(error({"encoding.bias=1 / distance"}) ==
+        "error: encoding.bias:1:3: 1 / 0 is inf at distance 0; needs a finite number\n");
+  CHECK(
+      error({"encoding.frequency=\"\""}) ==
+      "error: expression: nothing is left: encoding.frequency is 0 for every component and there is no encoding.bias; "
+      "use nope for a model without an encoding\n");
+  CHECK(holds(error({"encoding.name=rope", "encoding.bias=-distance"}), "only encoding.name = \"expression\" reads"));
+  write_text(place.folder / "wrong.toml", "[encoding]\nbias = \"\"\"\n-distance\n  + * 2\"\"\"\n");
+  std::vector<std::string> from_file = place.train("run", {});
+  from_file.insert(from_file.end(), {"--config", (place.folder / "wrong.toml").string()});
+  CHECK(run_phasor(from_file).err == "error: encoding.bias:2:5: needs a number, a name or '('; got '*'\n");
+  CHECK_FALSE(std::filesystem::exists(place.folder / "run"));
+}
