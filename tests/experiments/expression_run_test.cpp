@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "nn/positional/expression_operations.hpp"
 #include "tests/support/command.hpp"
 
 using namespace phasor;
@@ -117,4 +118,45 @@ TEST_CASE("command line: a formula that is wrong is refused at its line and colu
   from_file.insert(from_file.end(), {"--config", (place.folder / "wrong.toml").string()});
   CHECK(run_phasor(from_file).err == "error: encoding.bias:2:5: needs a number, a name or '('; got '*'\n");
   CHECK_FALSE(std::filesystem::exists(place.folder / "run"));
+}
+
+TEST_CASE("the README's commands without compiling work, and it names all that a formula may read and call") {
+  const std::string readme = text_of(PHASOR_SOURCE_DIR "/README.md");
+  const size_t start = readme.find("### Without compiling");
+  REQUIRE(start != std::string::npos);
+  const std::string section = readme.substr(start, readme.find("\n## ", start) - start);
+  const auto named = [&](const std::string& name) {  // between marks, blanks or a parenthesis
+    const auto is_letter = [](char c) { return (c >= 'a' && c <= 'z') || c == '_' || (c >= '0' && c <= '9'); };
+    for (size_t at = section.find(name); at != std::string::npos; at = section.find(name, at + 1))
+      if (!is_letter(section[at - 1]) && !is_letter(section[at + name.size()])) return true;
+    return false;
+  };
+  for (const auto* const list : {&frequency_variables(), &bias_variables()})
+    for (const NameMeaning& n : *list) CHECK_MESSAGE(named(n.name), n.name);
+  for (const ExpressionFunction& f : expression_functions()) CHECK_MESSAGE(named(f.operation.name), f.operation.name);
+
+  const Place place;
+  write_text(place.folder / "text.txt", std::string(20000, 'a') + std::string(20000, 'b'));
+  const size_t open = section.find("\n```\n") + 5;
+  const std::string block = section.substr(open, section.find("```", open) - open);
+  size_t commands = 0;
+  for (size_t at = block.find("./phasor "); at != std::string::npos; ++commands) {
+    const size_t next = block.find("./phasor ", at + 1);
+    std::string command = block.substr(at + 8, next == std::string::npos ? next : next - at - 8);
+    command.erase(command.find_last_not_of('\n') + 1);
+    const std::string out = (place.folder / std::to_string(commands)).string();
+    command = "'" + std::string(PHASOR_PROGRAM) + "'" + command + " --quiet --out '" + out +
+              "' --set 'corpus=file:" + (place.folder / "text.txt").string() +
+              "' --set train.steps=2 --set train.warmup_steps=1" +
+              " --set train.batch=2 --set eval.lengths=[64] --set eval.bytes=1024 > /dev/null";
+    CAPTURE(command);
+    CHECK(std::system(command.c_str()) == 0);
+    CHECK(holds(text_of(std::filesystem::path(out) / "results.txt"), "expression"));
+    at = next;
+  }
+  CHECK(commands == 2);
+  for (const char* wrong : {"-log(1 + distnce)", "1 / distance"}) {
+    const CommandResult result = run_phasor(place.train("wrong", {"encoding.bias=" + std::string(wrong)}));
+    CHECK_MESSAGE(holds(section, "\n" + result.err), result.err);
+  }
 }
