@@ -262,7 +262,8 @@ static std::string with_quoted_names(const std::string& list) {
   bool inside = false;
   for (const char c : list) {
     const bool of_name = std::isalnum(static_cast<unsigned char>(c)) || c == '_';
-    if (!of_name && !std::strchr("[], \t", c)) return list;
+    const bool of_other = !of_name && !std::strchr("[], \t", c);
+    if (of_other || (of_name && !inside && std::isdigit(static_cast<unsigned char>(c)))) return list;
     if (of_name != inside) quoted += '"';
     inside = of_name;
     quoted += c;

@@ -321,7 +321,7 @@ void check(const Settings& settings) {
 Experiment all_encodings() {
   Settings defaults;
   defaults.run.seeds = 3;
-  return {.question = "What does each encoding cost at the training length, and keep beyond?",
+  return {.question = "What does each encoding cost within L, and keep beyond?",
           .defaults = defaults,
           .encodings = every_encoding(),
           .quick = {"run.seeds=1", "run.encodings=[rope, hope, nope, alibi, kerple_log, sinusoidal]"},

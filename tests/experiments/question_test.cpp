@@ -172,9 +172,9 @@ TEST_CASE("run all_encodings with one seed has no interval; it needs rope, each 
 
   // Formulas are those of one of the encodings; here they are hope's.
   const TemporaryFolder other;
-  const CommandResult compared = run_phasor(small_sweep(
-      other, {"run.seeds=1", "run.encodings=[rope, hope, expression]", "eval.lengths=[16]",
-              "encoding.frequency=where(base_wavelength <= train_length, base_frequency, 0)"}));
+  const CommandResult compared =
+      run_phasor(small_sweep(other, {"run.seeds=1", "run.encodings=[rope, hope, expression]", "eval.lengths=[16]",
+                                     "encoding.frequency=where(base_wavelength <= train_length, base_frequency, 0)"}));
   REQUIRE_MESSAGE(compared.exit_code == 0, compared.err);
   const std::string rows = text_of(other / "out/results.csv");
   const auto row = [&](const std::string& name) {

@@ -188,7 +188,9 @@ TEST_CASE("settings: formulas are text that may be empty or of several lines, an
   assign(settings, "encoding.starts=[\"uniform(0, 2)\", 'a\"b']");
   CHECK(settings.encoding.starts == std::vector<std::string>{"uniform(0, 2)", "a\"b"});
   const std::string needed = "needs a list [\"a\", \"b\", ...]; each of them text in quotes that is not empty ";
-  for (const char* value : {"[p, a]", "p", "[1]", "[\"\"]", "[[\"p\"]]", "\"p\"", ""}) {
+  assign(settings, "encoding.learned=[p, a_2]");  // names may go without quotes
+  CHECK(settings.encoding.learned == std::vector<std::string>{"p", "a_2"});
+  for (const char* value : {"[p, -a]", "p", "[1]", "[\"\"]", "[[\"p\"]]", "\"p\"", ""}) {
     CAPTURE(value);
     const std::string assignment = std::string("encoding.learned=") + value;
     CHECK(refused_assignment(assignment) == "settings: encoding.learned is " + std::string(*value ? value : "empty") +

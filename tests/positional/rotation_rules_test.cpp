@@ -95,14 +95,15 @@ TEST_CASE("rotations: each is another function than rope, dynamic_ntk beyond the
 
 TEST_CASE("rotations: tables change with the length where table_length says so, and nowhere else") {
   constexpr int64_t train_length = 16;
-  const Tensor position = at_position(5);
+  const Tensor position = at_position(5), input = Tensor::full({1, 1, 64}, 0.3, Dtype::f64);
   std::set<std::string> changing;
   for (const auto& [name, entry] : encodings()) {
     CAPTURE(name);
     const PositionalEncoding encoding = made(name, shape_of(16, train_length));
     if (!encoding.rotation) continue;
     const auto same = [&](int64_t length, int64_t other) {
-      const RotaryTables a = tables_at(encoding, position, length), b = tables_at(encoding, position, other);
+      const auto at = [&](int64_t current) { return tables_at(encoding, position, current, Dtype::f64, 0, input); };
+      const RotaryTables a = at(length), b = at(other);
       return bit_mismatch(a.q_cos.value(), b.q_cos.value()) == "" &&
              bit_mismatch(a.k_sin.value(), b.k_sin.value()) == "";
     };
