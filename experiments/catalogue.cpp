@@ -61,7 +61,7 @@ std::vector<Part> parts_of(const PositionalEncoding& encoding, const AttentionSh
 
 PositionalEncoding made(const EncodingEntry& entry, const AttentionShape& shape) {
   ParameterList learned;
-  return entry.make(shape, learned);
+  return make_encoding(entry, shape, learned);
 }
 
 // Every number that the parts give in a text as short as that, and in one beyond the training length.

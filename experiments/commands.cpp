@@ -124,7 +124,7 @@ std::string list_of(const std::vector<std::string>& names) {
 
 std::vector<std::string> learned_by_encoding(const Settings& settings) {
   ParameterList learned;
-  encoding_named(settings.encoding.name).make(model_shape(settings).attention(), learned);
+  make_encoding(encoding_named(settings.encoding.name), model_shape(settings).attention(), learned);
   std::vector<std::string> names;
   for (const Parameter& p : learned.all()) names.push_back(p.name);
   return names;
@@ -318,7 +318,7 @@ static std::vector<BenchSize> bench_sizes_of(const std::vector<std::string>& nam
     if (!changes.assignments.empty()) size.name += " with --set";
     require_memory(size.settings);
     ParameterList learned;
-    encoding_named(size.settings.encoding.name).make(model_shape(size.settings).attention(), learned);
+    make_encoding(encoding_named(size.settings.encoding.name), model_shape(size.settings).attention(), learned);
     sizes.push_back(size);
   }
   return sizes;

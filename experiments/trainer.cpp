@@ -48,7 +48,8 @@ ModelShape model_shape(const Settings& s) {
 
 int64_t position_limit(const Settings& settings) {
   ParameterList learned;
-  return encoding_named(settings.encoding.name).make(model_shape(settings).attention(), learned).position_limit;
+  return make_encoding(encoding_named(settings.encoding.name), model_shape(settings).attention(), learned)
+      .position_limit;
 }
 
 constexpr uint64_t position_stream = 0x706f73;  // "pos"

@@ -86,15 +86,7 @@ Transformer::Transformer(const ModelShape& shape, Random random, const EncodingE
   AttentionShape attention = shape.attention();
   attention.seed = random.seed;
   ParameterList learned;
-  require<UsageError>(static_cast<bool>(encoding.make), "model", "the encoding has no make");
-  encoding_ = encoding.make(attention, learned);
-  for (const auto* const rotation : {&encoding_.rotation, &encoding_.far_rotation})
-    require<UsageError>(!*rotation || (*rotation)->tables, "model", "the encoding has a rotation without tables");
-  require<UsageError>(!encoding_.far_rotation || encoding_.far_from >= 1, "model", "far_from is ", encoding_.far_from,
-                      "; a far rotation needs a distance of at least 1 to begin at");
-  require<UsageError>(!encoding_.rotation || encoding_.features || attention.head_dim % 2 == 0, "model",
-                      "head_dim = width / heads = ", shape.width, " / ", shape.heads, " = ", attention.head_dim,
-                      " is odd; components are pairs of channels");
+  encoding_ = make_encoding(encoding, attention, learned);
   parameters_.append("encoding.", learned);
 }
 

@@ -39,6 +39,32 @@ const EncodingEntry& encoding_named(const std::string& name) {
   throw UsageError(unknown_name("encoding", name, names));
 }
 
+PositionalEncoding make_encoding(const EncodingEntry& entry, const AttentionShape& shape, ParameterList& parameters) {
+  const char* const op = "encoding";
+  require<UsageError>(static_cast<bool>(entry.make), op, "there is no make");
+  require<UsageError>(shape.train_length >= 1, op, "train_length is ", shape.train_length, "; needs at least 1");
+  const PositionalEncoding made = entry.make(shape, parameters);
+  for (const auto* const rotation : {&made.rotation, &made.far_rotation})
+    require<UsageError>(!*rotation || (*rotation)->tables, op, "a rotation has no tables");
+  if (made.rotation && !made.features) {
+    const int64_t turning = made.rotation->spectrum ? made.rotation->spectrum->size() : 0;
+    require<UsageError>(shape.head_dim % 2 == 0, op, "head_dim = width / heads = ", shape.head_dim,
+                        " is odd; components are pairs of channels");
+    require<UsageError>(turning <= shape.components(), op, "the spectrum has ", turning,
+                        " components, head_dim = ", shape.head_dim, " has ", shape.components(),
+                        "; needs no more, or features of more channels");
+  }
+  require<UsageError>(!made.far_rotation || made.rotation, op,
+                      "there is a far rotation but no rotation; near pairs need one too");
+  require<UsageError>(!made.far_rotation || made.far_from >= 1, op, "far_from is ", made.far_from,
+                      "; a far rotation needs a distance of at least 1 to begin at");
+  require<UsageError>(made.far_rotation || made.far_from == 0, op, "far_from is ", made.far_from,
+                      ", but there is no far rotation to begin there");
+  require<UsageError>(made.position_limit >= 1, op, "position_limit is ", made.position_limit,
+                      ": no position is below it; needs at least 1");
+  return made;
+}
+
 Random parameter_random(const AttentionShape& shape) {
   return {.seed = shape.seed, .stream = 0x706f736974696f6e};  // "position"
 }
@@ -142,6 +168,15 @@ double extension_factor(const char* encoding, const AttentionShape& shape) {
                       shape.factor, "; needs a finite number >= 1 (encoding.factor)");
   require<UsageError>(shape.train_length >= 1, encoding, "train.length is ", shape.train_length, "; needs at least 1");
   return shape.factor;
+}
+
+int64_t turning_components(const char* encoding, const AttentionShape& s) {
+  require<UsageError>(s.fraction >= 0 && s.fraction <= 1, encoding, "encoding.fraction is ", s.fraction,
+                      "; needs a number from 0 to 1");
+  const auto turning = static_cast<int64_t>(std::floor(s.fraction * static_cast<double>(s.components())));
+  require<UsageError>(turning >= 1, encoding, "nothing is left to rotate: encoding.fraction = ", s.fraction, " of ",
+                      s.components(), " components is less than 1; needs more, or use nope");
+  return turning;
 }
 
 ScoreBias bias_at(const PositionalEncoding::BiasOfDistance& bias, const PositionalContext& c, const Tensor& segments,

@@ -143,6 +143,10 @@ const std::vector<std::pair<std::string, EncodingEntry>>& encodings();
 // UsageError with the nearest name if there is none.
 const EncodingEntry& encoding_named(const std::string& name);
 
+// What entry.make gives, checked: UsageError where parts contradict each other or the shape. Who makes an encoding for
+// a model calls this.
+PositionalEncoding make_encoding(const EncodingEntry& entry, const AttentionShape& shape, ParameterList& parameters);
+
 // What an encoding draws for its parameters: a stream apart from those of the model's weights.
 Random parameter_random(const AttentionShape& shape);
 
@@ -168,6 +172,10 @@ Var for_query_heads(const Var& table, int64_t heads);
 // The factor of a shape, for an encoding that extends the context: UsageError unless it is finite and at least 1, and
 // train_length at least 1.
 double extension_factor(const char* encoding, const AttentionShape& shape);
+
+// floor(fraction * components): how many components of a shape turn, for an encoding that stops the others. UsageError
+// unless that is at least 1 and fraction is in [0, 1].
+int64_t turning_components(const char* encoding, const AttentionShape& shape);
 
 // The bias of distances for the positions of a context. By distance where the distance of any two tokens that see each
 // other is that of their indices (q stands at the end of k), else by position. `segments` may be undefined.

@@ -16,8 +16,9 @@ double Component::wavelength() const {
 }
 
 Spectrum Spectrum::geometric(int64_t components, double base) {
-  require<UsageError>(components >= 1, "spectrum", "needs at least 1 component, got ", components);
-  require<UsageError>(base > 1 && std::isfinite(base), "spectrum", "needs a base above 1, got ", base);
+  require<UsageError>(components >= 1, "spectrum", "needs at least 1 component (a pair of channels of a head), got ",
+                      components);
+  require<UsageError>(base > 1 && std::isfinite(base), "spectrum", "needs a finite base above 1, got ", base);
   Spectrum spectrum;
   for (int64_t i = 0; i < components; ++i)
     spectrum.components_.push_back({i, std::pow(base, -static_cast<double>(i) / static_cast<double>(components))});
@@ -26,7 +27,11 @@ Spectrum Spectrum::geometric(int64_t components, double base) {
 
 Spectrum Spectrum::map(const std::function<Component(Component)>& f) const {
   Spectrum mapped = *this;
-  for (Component& c : mapped.components_) c = f(c);
+  for (Component& c : mapped.components_) {
+    c = f(c);
+    require<UsageError>(std::isfinite(c.frequency) && std::isfinite(c.gain), "spectrum", "component ", c.index,
+                        " has frequency ", c.frequency, " and gain ", c.gain, "; needs finite numbers");
+  }
   return mapped;
 }
 

@@ -24,10 +24,10 @@ struct CosSin {
 class Spectrum {
  public:
   // RoPE (Su et al., arXiv:2104.09864, section 3.2.2): frequency_i = base^(-i / components) = base^(-2i / head_dim).
-  // UsageError unless components >= 1 and base > 1.
+  // UsageError unless components >= 1 and base is finite and above 1.
   static Spectrum geometric(int64_t components, double base);
 
-  // The spectrum with f applied to each component.
+  // The spectrum with f applied to each component. UsageError if a frequency or gain is not finite.
   Spectrum map(const std::function<Component(Component)>& f) const;
 
   // By parts (Peng et al., YaRN, arXiv:2309.00071, section 3.2): a component that turns more than `fast` times within

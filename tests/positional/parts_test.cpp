@@ -266,20 +266,7 @@ TEST_CASE("parts: packed documents read as they would alone, whatever the encodi
   }
 }
 
-TEST_CASE("parts: an encoding that cannot act is refused when the model is made") {
-  CHECK_THROWS_WITH_AS(model_with({}), doctest::Contains("no make"), UsageError);
-  CHECK_THROWS_WITH_AS(model_with([](const AttentionShape&, ParameterList&) {
-                         PositionalEncoding encoding;
-                         encoding.rotation.emplace();
-                         return encoding;
-                       }),
-                       doctest::Contains("rotation without tables"), UsageError);
-  CHECK_THROWS_WITH_AS(model_with([](const AttentionShape& s, ParameterList& p) {
-                         PositionalEncoding encoding = windowed(s, p);
-                         encoding.far_from = 0;
-                         return encoding;
-                       }),
-                       doctest::Contains("far_from is 0"), UsageError);
+TEST_CASE("parts: a bias of the wrong shape is refused") {
   const NoGradient scope;
   const Transformer nothing = model_with(
       [](const AttentionShape&, ParameterList&) { return PositionalEncoding::bias([](const Var&) { return Var(); }); });

@@ -1,5 +1,5 @@
 // What holds for all rotations: precision at large positions, each another function than rope, gradients of what they
-// learn, a factor of 1, and settings that are refused.
+// learn, a factor of 1.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -149,50 +149,6 @@ TEST_CASE("encodings that read a model trained with rope: they turn its componen
     CHECK_FALSE((encoding.features || encoding.bias_of_distance || encoding.bias_of_positions || encoding.transform ||
                  encoding.embed || encoding.training_positions));
   }
-}
-
-TEST_CASE("rotations: settings that cannot be are refused with the name, what came and what is needed") {
-  const auto refusal = [](const std::string& name, const AttentionShape& shape) -> std::string {
-    try {
-      made(name, shape);
-    } catch (const UsageError& error) {
-      return error.what();
-    }
-    return "accepted";
-  };
-  for (const std::string& name : extensions)
-    for (const auto& [factor, shown] : {std::pair{0.5, "0.5"}, {0.0, "0"}, {INFINITY, "inf"}, {NAN, "nan"}})
-      CHECK(refusal(name, shape_of(16, 128, factor))
-                .starts_with(name + ": the extension factor is " + shown + "; needs a finite number >= 1"));
-  for (const char* name : {"ntk", "dynamic_ntk"})
-    CHECK(refusal(name, shape_of(2, 128)).find("head_dim is 2; needs at least 4") != std::string::npos);
-  for (const std::string& name : extensions)
-    CHECK(refusal(name, shape_of(16, 0)).find("train.length is 0; needs at least 1") != std::string::npos);
-  CHECK(refusal("longrope", shape_of(16, 1)).starts_with("longrope: train.length is 1; needs at least 2"));
-  AttentionShape lists = shape_of(8, 128);
-  lists.short_factors = {1, 2, 3};
-  CHECK(refusal("longrope", lists)
-            .starts_with("longrope: encoding.short_factors has 3 numbers; needs one for each of the 4 components"));
-  lists.short_factors = {};
-  lists.long_factors = {1, 2, 0.5, 3};
-  CHECK(refusal("longrope", lists).starts_with("longrope: encoding.long_factors has 0.5; needs finite numbers >= 1"));
-  CHECK(refusal("clipped", shape_of(6, 128)).starts_with("clipped: a taper needs 2 components, got 1 of 3"));
-  CHECK(refusal("clipped", shape_of(8, 128)) == "accepted");
-  CHECK(refusal("clipped_hard", shape_of(2, 128)).starts_with("clipped_hard: nothing is left to rotate"));
-  AttentionShape fraction = shape_of(16, 128);
-  fraction.fraction = 0.1;
-  CHECK(
-      refusal("partial", fraction).starts_with("partial: encoding.fraction 0.1 of 8 components is 0; needs at least"));
-  AttentionShape one = shape_of(16, 128);
-  one.kv_heads = one.layers = 1;
-  CHECK(refusal("harpe", one).starts_with("harpe: different bases need different keys: there is 1 key head"));
-  CHECK(refusal("irope", one).find("model.layers is 1; needs at least 2") != std::string::npos);
-  CHECK(
-      refusal("fope", shape_of(16, 6)).starts_with("fope: nothing is left to rotate: the fastest wavelength is 6.28"));
-  CHECK(refusal("fope", shape_of(16, 7)) == "accepted");
-  for (const std::string& name : others) CHECK(refusal(name, shape_of(0, 128)) != "accepted");
-  CHECK_THROWS_WITH_AS(for_query_heads(Tensor::zeros({1, 3, 2, 2}, Dtype::f64), 4),
-                       doctest::Contains("its 3 key heads do not divide 4 heads"), ShapeError);
 }
 
 TEST_CASE("a factor of 1 extends nothing: rope") {

@@ -188,11 +188,11 @@ TEST_CASE("irope: every fourth layer stands still, in small models the last") {
   for (const auto& [layers, interval] : {std::pair<int64_t, int64_t>{8, 4}, {4, 4}, {3, 3}, {2, 2}}) {
     AttentionShape shape = shape_of(8, 128);
     shape.layers = layers;
-    const PositionalEncoding irope = made("irope", shape), rope = made("rope", shape), nope = made("p_rope", [&] {
-                                                                                         AttentionShape none = shape;
-                                                                                         none.fraction = 0;
-                                                                                         return none;
-                                                                                       }());
+    const PositionalEncoding irope = made("irope", shape), rope = made("rope", shape),
+                             nope = PositionalEncoding::rotary(rope.rotation->spectrum->map([](Component c) {
+                               c.frequency = 0;
+                               return c;
+                             }));
     CHECK(!irope.rotation->same_in_every_layer);
     for (int64_t layer = 0; layer < layers; ++layer) {
       CAPTURE(layer);

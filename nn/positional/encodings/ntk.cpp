@@ -1,7 +1,7 @@
 // NTK-aware RoPE: a larger base. The slowest component turns slower by the factor, the fastest stays, and those between
 // follow geometrically.
 //
-// base s^(d / (d - 2)), d = head_dim: the last exponent is (d - 2) / d, so frequency_last = RoPE's / s exactly.
+// base s^(d / (d - 2)), d = head_dim, which divides RoPE's frequency_i by s^(i / (components - 1)), the last one by s.
 // First a post by bloc97 (2023); the paper named below describes it in section 3.1.
 #include <cmath>
 
@@ -10,11 +10,13 @@
 namespace phasor::encoding {
 
 static PositionalEncoding make(const AttentionShape& s, ParameterList&) {
-  const auto components = static_cast<double>(s.components());
-  require<UsageError>(components >= 2, "ntk", "a fastest and a slowest component are needed: head_dim is ", s.head_dim,
-                      "; needs at least 4");
-  const double stretch = std::pow(extension_factor("ntk", s), components / (components - 1));
-  return PositionalEncoding::rotary(Spectrum::geometric(s.components(), s.rope_base * stretch));
+  require<UsageError>(s.components() >= 2, "ntk", "a fastest and a slowest component are needed: head_dim is ",
+                      s.head_dim, "; needs at least 4");
+  const double factor = extension_factor("ntk", s), last = static_cast<double>(s.components() - 1);
+  return PositionalEncoding::rotary(Spectrum::geometric(s.components(), s.rope_base).map([&](Component c) {
+    c.frequency /= std::pow(factor, static_cast<double>(c.index) / last);
+    return c;
+  }));
 }
 
 EncodingEntry ntk() {

@@ -2,16 +2,14 @@
 //
 // Exponents run over the full head_dim; "partial rotary" recomputes them over the rotated channels and is another
 // method.
-#include <cmath>
-
 #include "nn/positional/encoding.hpp"
 
 namespace phasor::encoding {
 
 static PositionalEncoding make(const AttentionShape& s, ParameterList&) {
-  const double turning = std::floor(s.fraction * static_cast<double>(s.components()));
+  const int64_t turning = turning_components("p_rope", s);
   return PositionalEncoding::rotary(Spectrum::geometric(s.components(), s.rope_base).map([&](Component c) {
-    if (static_cast<double>(c.index) >= turning) c.frequency = 0;
+    if (c.index >= turning) c.frequency = 0;
     return c;
   }));
 }

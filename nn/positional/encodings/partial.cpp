@@ -3,18 +3,13 @@
 // Exponents run over the rotated channels r = fraction x head_dim: frequency_i = base^(-2i / r), from 1 to almost
 // 1 / base again. p_rope keeps RoPE's frequencies and drops the slow ones instead: another method. GPT-J and GPT-NeoX
 // rotate a quarter (encoding.fraction = 0.25).
-#include <cmath>
-
 #include "nn/positional/encoding.hpp"
 
 namespace phasor::encoding {
 
 static PositionalEncoding make(const AttentionShape& s, ParameterList&) {
-  const auto turning = static_cast<int64_t>(std::floor(s.fraction * static_cast<double>(s.components())));
-  require<UsageError>(turning >= 1 && turning <= s.components(), "partial", "encoding.fraction ", s.fraction, " of ",
-                      s.components(), " components is ", turning, "; needs at least 1 and no more than all");
   // A table of fewer components than pairs leaves the channels beyond as they are.
-  return PositionalEncoding::rotary(Spectrum::geometric(turning, s.rope_base));
+  return PositionalEncoding::rotary(Spectrum::geometric(turning_components("partial", s), s.rope_base));
 }
 
 EncodingEntry partial() {

@@ -29,6 +29,8 @@ static Tensor table(const Tensor& positions, int64_t width, double base, Dtype d
 }
 
 static PositionalEncoding make(const AttentionShape& s, ParameterList&) {
+  require<UsageError>(s.rope_base > 1 && std::isfinite(s.rope_base), "sinusoidal", "needs a finite base above 1, got ",
+                      s.rope_base);
   PositionalEncoding encoding;
   encoding.embed = [width = s.width, base = s.rope_base](const Var& embedded, const PositionalContext& c) {
     return embedded + table(c.q_positions, width, base, embedded.dtype());
