@@ -8,6 +8,7 @@
 #include "autograd/gradcheck.hpp"
 #include "nn/model.hpp"
 #include "tests/positional/rotation_tables.hpp"
+#include "tests/support/encoding_scores.hpp"
 #include "tests/support/op_case.hpp"
 #include "tests/support/small_model.hpp"
 
@@ -23,32 +24,44 @@ const std::vector<std::string> others = {"clipped", "clipped_hard", "partial", "
 
 }  // namespace
 
-TEST_CASE("rotations: tables are computed in double and rounded once, up to position one million") {
+TEST_CASE("rotations: a model in f32 has the tables of one in f64, rounded once, up to position one million") {
   for (const auto& [name, entry] : encodings()) {
     CAPTURE(name);
-    ParameterList learned;
-    AttentionShape shape = shape_of(64, 128);
-    shape.dtype = Dtype::f32;
-    const PositionalEncoding encoding = entry.make(shape, learned);
-    if (!encoding.rotation) continue;
-    const auto last = static_cast<double>(std::min<int64_t>(1000000, encoding.position_limit - 1));
+    AttentionShape single_shape = shape_of(64, 128), double_shape = single_shape;
+    single_shape.dtype = Dtype::f32;
+    ParameterList single_learned, double_learned;
+    const PositionalEncoding single = make_encoding(entry, single_shape, single_learned),
+                             exact = make_encoding(entry, double_shape, double_learned);
+    if (!single.rotation) continue;
+    // The same numbers in both: a learned one that enters an angle in f32 would be off by its rounding.
+    stir(single_learned, 2);
+    for (const Parameter& p : single_learned.all()) double_learned[p.name].assign(p.var.value().to(Dtype::f64));
+    const auto last = static_cast<double>(std::min<int64_t>(1000000, single.position_limit - 1));
     const Tensor positions = Tensor::of<double>({1, 5}, {0, 1, 4095, last - 0.5, last});
     Random random{.seed = 4};
-    const Tensor input = normal({1, 5, shape.width}, 0, 1, Dtype::f32, random);
-    const RotaryTables single = tables_at(encoding, positions, 5, Dtype::f32, 0, input),
-                       exact = tables_at(encoding, positions, 5, Dtype::f64, 0, input.to(Dtype::f64));
-    for (const auto& [got, want] : {std::pair{single.q_cos, exact.q_cos},
-                                    {single.q_sin, exact.q_sin},
-                                    {single.k_cos, exact.k_cos},
-                                    {single.k_sin, exact.k_sin}})
-      for (int64_t row = 0; row < 5; ++row)
-        CHECK(mismatch(got.value().slice(2, row, row + 1), Dtype::f32, want.value().slice(2, row, row + 1), 1e-7) ==
-              "");
-    if (!encoding.rotation->spectrum || name == "xpos") continue;
-    for (const Component& c : *encoding.rotation->spectrum) {
-      const long double angle = static_cast<long double>(c.frequency) * static_cast<long double>(last);
-      CHECK(std::abs(exact.q_cos.value().view<double>()(0, 0, 4, c.index) -
-                     c.gain * static_cast<double>(std::cos(angle))) <= 1e-9);
+    const Tensor input = normal({1, 5, single_shape.width}, 0, 1, Dtype::f32, random);
+    for (const bool far : {false, true}) {
+      if (far && !single.far_rotation) continue;
+      const auto tables = [&](PositionalEncoding encoding, Dtype dtype) {
+        if (far) encoding.rotation = encoding.far_rotation;
+        return tables_at(encoding, positions, 5, dtype, 0, input.to(dtype));
+      };
+      const RotaryTables got = tables(single, Dtype::f32), want = tables(exact, Dtype::f64);
+      for (const auto& [table, reference] : {std::pair{got.q_cos, want.q_cos},
+                                             {got.q_sin, want.q_sin},
+                                             {got.k_cos, want.k_cos},
+                                             {got.k_sin, want.k_sin}})
+        for (int64_t row = 0; row < 5; ++row)
+          CHECK(mismatch(table.value().slice(2, row, row + 1), Dtype::f32, reference.value().slice(2, row, row + 1),
+                         1e-7) == "");
+      if (far || !exact.rotation->spectrum) continue;
+      for (const Component& c : *exact.rotation->spectrum) {
+        const auto number = [&](const Var& table) { return table.value().view<double>()(0, 0, 4, c.index); };
+        const long double angle = static_cast<long double>(c.frequency) * static_cast<long double>(last);
+        const double gain = std::hypot(number(want.q_cos), number(want.q_sin));  // xpos scales by position
+        CHECK(std::abs(number(want.q_cos) / gain - static_cast<double>(std::cos(angle))) <= 1e-9);
+        CHECK(std::abs(number(want.q_sin) / gain - static_cast<double>(std::sin(angle))) <= 1e-9);
+      }
     }
   }
 }
