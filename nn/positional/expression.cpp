@@ -27,6 +27,8 @@ namespace {
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool begins_name(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
 
+bool continues_name(char c) { return begins_name(c) || is_digit(c); }
+
 struct Token {
   enum Type { end, number, name, symbol } type = end;
   std::string text;
@@ -108,7 +110,7 @@ class Parser {
         fail_at(place_, "the number " + text_.substr(at_, size) + " is beyond the range of a double");
     } else if (begins_name(c)) {
       token_.type = Token::name;
-      while (at_ + size < text_.size() && (begins_name(text_[at_ + size]) || is_digit(text_[at_ + size]))) ++size;
+      while (at_ + size < text_.size() && continues_name(text_[at_ + size])) ++size;
     } else if (std::string("<>=!").find(c) != std::string::npos && after == '=') {
       token_.type = Token::symbol;
       size = 2;
@@ -276,6 +278,10 @@ class Parser {
 
 }  // namespace
 
+bool is_expression_name(const std::string& text) {
+  return !text.empty() && begins_name(text[0]) && std::all_of(text.begin(), text.end(), continues_name);
+}
+
 Expression::Expression(std::string setting, const std::string& text, const Names& names)
     : setting_(std::move(setting)) {
   Parser parser(setting_, text, names);
@@ -302,8 +308,9 @@ std::string text_of(double value) {
 // "log(-1)", "1 / 0": an operation with the numbers it was given.
 std::string written(const Operation& operation, const std::vector<double>& x) {
   const std::string& name = operation.name;
+  const auto operand = [](double value) { return value < 0 ? "(" + text_of(value) + ")" : text_of(value); };
   if (!begins_name(name[0]))
-    return x.size() == 1 ? name + text_of(x[0]) : text_of(x[0]) + " " + name + " " + text_of(x[1]);
+    return x.size() == 1 ? name + operand(x[0]) : operand(x[0]) + " " + name + " " + operand(x[1]);
   std::string arguments;
   for (const double value : x) arguments += (arguments.empty() ? "" : ", ") + text_of(value);
   return name + "(" + arguments + ")";

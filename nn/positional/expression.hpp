@@ -27,6 +27,9 @@ struct NameMeaning {
 const std::vector<NameMeaning>& frequency_variables();
 const std::vector<NameMeaning>& bias_variables();
 
+// Letters, digits and _, and no digit first.
+bool is_expression_name(const std::string& text);
+
 class Expression {
  public:
   // The names that a formula may use, beside the functions and pi.

@@ -108,10 +108,9 @@ TEST_CASE("command line: a formula that is wrong is refused at its line and colu
       "head_dim, train_length, factor, pi\n");
   CHECK(error({"encoding.bias=1 / distance"}) ==
         "error: encoding.bias:1:3: 1 / 0 is inf at distance 0; needs a finite number\n");
-  CHECK(
-      error({"encoding.frequency=\"\""}) ==
-      "error: expression: nothing is left: encoding.frequency is 0 for every component and there is no encoding.bias; "
-      "use nope for a model without an encoding\n");
+  CHECK(holds(error({"encoding.frequency=\"\""}),
+              "error: expression: nothing is left: encoding.frequency is 0 for every component and there is no "
+              "encoding.bias; use nope for a model without an encoding"));
   CHECK(holds(error({"encoding.name=rope", "encoding.bias=-distance"}), "only encoding.name = \"expression\" reads"));
   write_text(place.folder / "wrong.toml", "[encoding]\nbias = \"\"\"\n-distance\n  + * 2\"\"\"\n");
   std::vector<std::string> from_file = place.train("run", {});

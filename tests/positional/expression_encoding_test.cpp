@@ -32,7 +32,8 @@ std::string refusal(const EncodingFormulas& formulas, const AttentionShape& shap
   try {
     Made(shape, formulas);
   } catch (const UsageError& error) {
-    return error.what();
+    const std::string message = error.what();
+    return message.substr(0, message.find(" (nn/positional/encodings/expression.cpp:"));
   }
   return "accepted";
 }
@@ -239,14 +240,14 @@ TEST_CASE("expression: formulas that make no encoding are refused before any wor
   CHECK(refusal({.frequency = "1 / component"}) ==
         "encoding.frequency:1:3: 1 / 0 is inf at component 0; needs a finite number");
   CHECK(refusal({.frequency = "base_frequency - 0.5"})
-            .starts_with("encoding.frequency is -0.183772 at component 1; needs 0 or more"));
+            .starts_with("expression: encoding.frequency is -0.183772 at component 1; needs 0 or more"));
   CHECK(refusal({.bias = "1 / (distance - 256)"}) ==
         "encoding.bias:1:3: 1 / 0 is inf at distance 256; needs a finite number");
   CHECK(refusal({.bias = "1 / (distance - 257)"}) == "accepted");  // 8 x 32 is the last that is tried
   CHECK(refusal({.bias = "1 / (distance - 9000)"}, shape_of(16, 1200)) ==
         "encoding.bias:1:3: 1 / 0 is inf at distance 9000; needs a finite number");
   CHECK(refusal({.bias = "-head"}) ==
-        "encoding.bias does not read distance: the same number for every key changes nothing");
+        "expression: encoding.bias does not read distance: the same number for every key changes nothing");
   for (const char* none : {"", " \n", "0", "component - component"})
     CHECK(refusal({.frequency = none}) ==
           "expression: nothing is left: encoding.frequency is 0 for every component and there is no encoding.bias; use "
@@ -256,23 +257,24 @@ TEST_CASE("expression: formulas that make no encoding are refused before any wor
             .starts_with("expression: nothing is left"));
 
   CHECK(learning("-a * distance", {"a"}, {}) ==
-        "encoding.starts has 0 formulas; needs one for each of the 1 names of encoding.learned");
+        "expression: encoding.starts has 0 formulas; needs one for each of the 1 names of encoding.learned");
   for (const char* name : {"", "1a", "a b", "\xc3\xa9", "a.b"})
-    CHECK(learning("-distance", {name}, {"1"}) == "encoding.learned has '" + std::string(name) +
+    CHECK(learning("-distance", {name}, {"1"}) == "expression: encoding.learned has '" + std::string(name) +
                                                       "'; needs names of letters, digits and _ that do not begin with "
                                                       "a digit");
   for (const char* name : {"distance", "component", "pi", "log", "uniform", "where", "and", "head"})
-    CHECK(learning("-distance", {name}, {"1"}) ==
-          "encoding.learned has '" + std::string(name) + "', which formulas know already; needs another name");
+    CHECK(learning("-distance", {name}, {"1"}) == "expression: encoding.learned has '" + std::string(name) +
+                                                      "', which formulas know already; needs another name");
   CHECK(learning("-a * distance", {"a", "a"}, {"1", "1"}) ==
-        "encoding.learned has 'a', which formulas know already; needs another name");
+        "expression: encoding.learned has 'a', which formulas know already; needs another name");
   CHECK(learning("-distance", {"a"}, {"1"}) ==
-        "encoding.learned: 'a' is in neither of encoding.frequency and encoding.bias");
+        "expression: encoding.learned: 'a' is in neither encoding.frequency nor encoding.bias");
   CHECK(refusal({.frequency = "a", .bias = "-a * distance", .learned = {"a"}, .starts = {"1"}}) ==
-        "encoding.learned: 'a' is in both of encoding.frequency and encoding.bias; one number for each component and "
+        "expression: encoding.learned: 'a' is in both encoding.frequency and encoding.bias; one number for each "
+        "component and "
         "one for each head need two names");
   CHECK(learning("where(a > distance, 1, 2)", {"a"}, {"1"}) ==
-        "encoding.learned: 'a' is in conditions only, which pass no gradient: it would not be learned");
+        "expression: encoding.learned: 'a' is in conditions only, which pass no gradient: it would not be learned");
   CHECK(learning("-a * distance", {"a"}, {"distance"}) ==
         "encoding.starts of 'a':1:1: no variable named 'distance'; known: head, heads, head_dim, train_length, factor, "
         "pi");
@@ -283,10 +285,10 @@ TEST_CASE("expression: formulas that make no encoding are refused before any wor
   CHECK(learning("-a * distance", {"a"}, {""}) ==
         "encoding.starts of 'a':1:1: needs a number, a name or '('; got the end");
   CHECK(learning("-sqrt(a * distance)", {"a"}, {"1"}) ==
-        "encoding.bias: the gradient of 'a' is not finite at distance 0, where it starts");
+        "expression: encoding.bias: the gradient of 'a' is not finite at distance 0, where it starts");
   CHECK(learning("where(distance > 0, -sqrt(a * distance), 0)", {"a"}, {"1"}) == "accepted");
   CHECK(learning("sqrt(a * abs(distance - 37))", {"a"}, {"1"}) ==
-        "encoding.bias: the gradient of 'a' is not finite at distance 37, where it starts");
+        "expression: encoding.bias: the gradient of 'a' is not finite at distance 37, where it starts");
   CHECK(refusal({.frequency = "base_frequency + sqrt(a)", .learned = {"a"}, .starts = {"0"}}) ==
-        "encoding.frequency: the gradient of 'a' is not finite where it starts");
+        "expression: encoding.frequency: the gradient of 'a' is not finite where it starts");
 }

@@ -268,7 +268,7 @@ TEST_CASE("expression: an operation that is not finite is refused with its opera
            {"2 / (distance - 2)", "f:1:3: 2 / 0 is inf at distance 2; needs a finite number"},
            {"distance +\n sqrt(a)", "f:2:2: sqrt(-1) is nan at head 1; needs a finite number"},
            {"log1p(distance * a)", "f:1:1: log1p(-1) is -inf at distance 1, head 1; needs a finite number"},
-           {"a ^ 0.5", "f:1:3: -1 ^ 0.5 is nan at head 1; needs a finite number"},
+           {"a ^ 0.5", "f:1:3: (-1) ^ 0.5 is nan at head 1; needs a finite number"},
            {"1 / exp(1000 * distance)", "f:1:5: exp(1000) is inf at distance 1; needs a finite number"},
            {"where(distance > 0, 1 / distance, 1 / (distance - 1))", "accepted"},
            {"where(distance > 1, 1 / distance, 1 / distance)",

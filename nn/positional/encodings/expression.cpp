@@ -16,7 +16,6 @@
 #include <cmath>
 #include <functional>
 #include <optional>
-#include <sstream>
 
 #include "nn/positional/encoding.hpp"
 #include "nn/positional/expression_operations.hpp"
@@ -98,28 +97,18 @@ std::vector<std::string> names_of(const std::vector<NameMeaning>& list, const st
   return names;
 }
 
-template <class... Parts>
-[[noreturn]] void refuse(const Parts&... parts) {
-  std::ostringstream message;
-  (message << ... << parts);
-  throw UsageError(message.str());
-}
-
 void check_names(const EncodingFormulas& f) {
-  if (f.starts.size() != f.learned.size())
-    refuse("encoding.starts has ", f.starts.size(), " formulas; needs one for each of the ", f.learned.size(),
-           " names of encoding.learned");
+  require<UsageError>(f.starts.size() == f.learned.size(), "expression", "encoding.starts has ", f.starts.size(),
+                      " formulas; needs one for each of the ", f.learned.size(), " names of encoding.learned");
   std::vector<std::string> taken = {"pi", "and", "or", "not"};
   for (const auto* const list : {&frequency_variables(), &bias_variables()})
     for (const NameMeaning& n : *list) taken.push_back(n.name);
   for (const ExpressionFunction& function : expression_functions()) taken.push_back(function.operation.name);
   for (const std::string& name : f.learned) {
-    const auto is_letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; };
-    const auto belongs = [&](char c) { return is_letter(c) || (c >= '0' && c <= '9'); };
-    if (name.empty() || !is_letter(name[0]) || !std::all_of(name.begin(), name.end(), belongs))
-      refuse("encoding.learned has '", name, "'; needs names of letters, digits and _ that do not begin with a digit");
-    if (std::find(taken.begin(), taken.end(), name) != taken.end())
-      refuse("encoding.learned has '", name, "', which formulas know already; needs another name");
+    require<UsageError>(is_expression_name(name), "expression", "encoding.learned has '", name,
+                        "'; needs names of letters, digits and _ that do not begin with a digit");
+    require<UsageError>(std::find(taken.begin(), taken.end(), name) == taken.end(), "expression",
+                        "encoding.learned has '", name, "', which formulas know already; needs another name");
     taken.push_back(name);  // a second time is refused too
   }
 }
@@ -128,6 +117,15 @@ std::optional<Expression> parsed(const char* setting, const std::string& text,
                                  const std::vector<NameMeaning>& variables, const std::vector<std::string>& learned) {
   if (text.find_first_not_of(" \t\r\n") == std::string::npos) return {};
   return Expression(setting, text, {.variables = names_of(variables), .learned = learned});
+}
+
+// What the formula for its start makes of a learned number, of this shape.
+Tensor start_of(const std::string& name, const std::string& text, const std::vector<std::string>& variables,
+                const Variables& values, const Shape& shape, Random& random) {
+  const Expression formula("encoding.starts of '" + name + "'", text, {.variables = variables, .draws = true});
+  return formula.checked({.variables = values, .random = &random, .drawn = shape}, {"component"})
+      .value()
+      .broadcast_to(shape);
 }
 
 // The first of the learned numbers whose gradient at `value` is not finite, else "".
@@ -153,11 +151,11 @@ PositionalEncoding turning(const AttentionShape& s, const Expression& formula, c
   const Var at_start = broadcast_to(formula.checked(values(), {"component"}), shape);
   const std::vector<double> starts = at_start.value().to_vector<double>();
   for (size_t i = 0; i < starts.size(); ++i)
-    if (starts[i] < 0)
-      refuse("encoding.frequency is ", starts[i], " at component ", i % static_cast<size_t>(s.components()),
-             "; needs 0 or more rad per token");
-  if (const std::string name = without_gradient(at_start, learned); !name.empty())
-    refuse("encoding.frequency: the gradient of '", name, "' is not finite where it starts");
+    require<UsageError>(starts[i] >= 0, "expression", "encoding.frequency is ", starts[i], " at component ",
+                        i % static_cast<size_t>(s.components()), "; needs 0 or more rad per token");
+  const std::string name = without_gradient(at_start, learned);
+  require<UsageError>(name.empty(), "expression", "encoding.frequency: the gradient of '", name,
+                      "' is not finite where it starts");
   if (learned.empty() && std::all_of(starts.begin(), starts.end(), [](double f) { return f == 0; })) return {};
   if (learned.empty() && shape.rank() == 1)
     return PositionalEncoding::rotary(Spectrum::geometric(s.components(), s.rope_base).map([&](Component c) {
@@ -194,10 +192,13 @@ PositionalEncoding::BiasOfDistance added(const AttentionShape& s, const Expressi
   constexpr int64_t block = 4096;  // of distances, to probe in little memory
   const int64_t end = 8 * s.train_length + 1;
   for (int64_t first = 0; first < end; first += block) {
-    if (probed(first, std::min(block, end - first)).empty()) continue;
-    for (int64_t d = first; d < end; ++d)
-      if (const std::string name = probed(d, 1); !name.empty())
-        refuse("encoding.bias: the gradient of '", name, "' is not finite at distance ", d, ", where it starts");
+    const int64_t next = std::min(first + block, end);
+    if (probed(first, next - first).empty()) continue;
+    for (int64_t d = first; d < next; ++d) {
+      const std::string name = probed(d, 1);
+      require<UsageError>(name.empty(), "expression", "encoding.bias: the gradient of '", name,
+                          "' is not finite at distance ", d, ", where it starts");
+    }
   }
   return [=](const Var& distance) { return formula(values(distance)); };
 }
@@ -207,41 +208,36 @@ PositionalEncoding make(const AttentionShape& s, ParameterList& parameters) {
   check_names(f);
   const auto frequency = parsed("encoding.frequency", f.frequency, frequency_variables(), f.learned);
   const auto bias = parsed("encoding.bias", f.bias, bias_variables(), f.learned);
-  if (bias && !bias->reads("distance"))
-    refuse("encoding.bias does not read distance: the same number for every key changes nothing");
+  require<UsageError>(!bias || bias->reads("distance"), "expression",
+                      "encoding.bias does not read distance: the same number for every key changes nothing");
 
   Random random = parameter_random(s);
   std::vector<Learned> of_components, of_heads;
   for (size_t i = 0; i < f.learned.size(); ++i) {
     const std::string& name = f.learned[i];
     const bool turns = frequency && frequency->reads(name), adds = bias && bias->reads(name);
-    if (turns == adds)
-      refuse("encoding.learned: '", name, "' is in ", turns ? "both" : "neither",
-             " of encoding.frequency and encoding.bias",
-             turns ? "; one number for each component and one for each head need two names" : "");
-    if (!(turns ? frequency : bias)->learns(name))
-      refuse("encoding.learned: '", name, "' is in conditions only, which pass no gradient: it would not be learned");
-    const Expression start(
-        "encoding.starts of '" + name + "'", f.starts[i],
-        {.variables = turns ? names_of(frequency_variables(), "head") : names_of(bias_variables(), "distance"),
-         .draws = true});
-    const Shape shape = turns ? Shape{s.components()} : Shape{s.heads, 1};
-    const Tensor value = start
-                             .checked({.variables = turns ? of_frequency(s) : of_model(s, s.heads, Dtype::f64),
-                                       .random = &random,
-                                       .drawn = shape},
-                                      {"component"})
-                             .value();
-    const Var var = parameters.add(name, value.broadcast_to(shape).to(s.dtype), {.gradient_clip = turns ? 1.0 : 0.0});
+    require<UsageError>(turns || adds, "expression", "encoding.learned: '", name,
+                        "' is in neither encoding.frequency nor encoding.bias");
+    require<UsageError>(!turns || !adds, "expression", "encoding.learned: '", name,
+                        "' is in both encoding.frequency and encoding.bias; one number ",
+                        "for each component and one for each head need two names");
+    require<UsageError>((turns ? frequency : bias)->learns(name), "expression", "encoding.learned: '", name,
+                        "' is in conditions only, which pass no gradient: it would not be learned");
+    const Tensor start = turns ? start_of(name, f.starts[i], names_of(frequency_variables(), "head"), of_frequency(s),
+                                          {s.components()}, random)
+                               : start_of(name, f.starts[i], names_of(bias_variables(), "distance"),
+                                          of_model(s, s.heads, Dtype::f64), {s.heads, 1}, random);
+    const Var var = parameters.add(name, start.to(s.dtype), {.gradient_clip = turns ? 1.0 : 0.0});
     (turns ? of_components : of_heads).push_back({name, var});
   }
 
   PositionalEncoding encoding;
   if (frequency) encoding = turning(s, *frequency, of_components);
   if (bias) encoding.bias_of_distance = added(s, *bias, of_heads);
-  if (!encoding.rotation && !bias)
-    refuse("expression: nothing is left: encoding.frequency is 0 for every component and there is no encoding.bias",
-           "; use nope for a model without an encoding");
+  require<UsageError>(
+      encoding.rotation || bias, "expression",
+      "nothing is left: encoding.frequency is 0 for every component and there is no encoding.bias; use nope for a ",
+      "model without an encoding");
   return encoding;
 }
 
