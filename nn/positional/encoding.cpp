@@ -170,6 +170,26 @@ double extension_factor(const char* encoding, const AttentionShape& shape) {
   return shape.factor;
 }
 
+int64_t far_window(const char* encoding, const AttentionShape& shape) {
+  const int64_t window = shape.train_length / 4;
+  require<UsageError>(window >= 1, encoding, "the window, a quarter of train.length = ", shape.train_length,
+                      ", holds no token; needs train.length 4 or more");
+  return window;
+}
+
+PositionalEncoding rotary_with_far_positions(const Spectrum& spectrum, int64_t window, NewPositions of_queries,
+                                             NewPositions of_keys) {
+  PositionalEncoding encoding = PositionalEncoding::rotary(spectrum);
+  encoding.far_from = window;
+  encoding.far_rotation.emplace();
+  encoding.far_rotation->tables = [=](const PositionalContext& c) {
+    const CosSin q = spectrum.table(of_queries(c.q_positions), c.q.dtype());
+    const CosSin k = spectrum.table(of_keys(c.k_positions), c.q.dtype());
+    return RotaryTables{q.cos, q.sin, k.cos, k.sin};
+  };
+  return encoding;
+}
+
 int64_t turning_components(const char* encoding, const AttentionShape& s) {
   require<UsageError>(s.fraction >= 0 && s.fraction <= 1, encoding, "encoding.fraction is ", s.fraction,
                       "; needs a number from 0 to 1");

@@ -173,6 +173,16 @@ Var for_query_heads(const Var& table, int64_t heads);
 // train_length at least 1.
 double extension_factor(const char* encoding, const AttentionShape& shape);
 
+// The window of a shape, train_length / 4 tokens, for an encoding that turns pairs of tokens further apart in another
+// way: UsageError if it holds none.
+int64_t far_window(const char* encoding, const AttentionShape& shape);
+
+// Rotary within a window of tokens; beyond it queries and keys turn by positions made of theirs, each f64 [batch or 1,
+// length].
+using NewPositions = std::function<Tensor(const Tensor& positions)>;
+PositionalEncoding rotary_with_far_positions(const Spectrum& spectrum, int64_t window, NewPositions of_queries,
+                                             NewPositions of_keys);
+
 // floor(fraction * components): how many components of a shape turn, for an encoding that stops the others. UsageError
 // unless that is at least 1 and fraction is in [0, 1].
 int64_t turning_components(const char* encoding, const AttentionShape& shape);

@@ -11,6 +11,8 @@
 #include "nn/optimizer.hpp"
 #include "tests/support/comparison.hpp"
 #include "tests/support/encoding_scores.hpp"
+#include "tests/support/op_case.hpp"
+#include "tests/support/small_model.hpp"
 
 using namespace phasor;
 
@@ -51,24 +53,12 @@ double last_shift(const PositionalEncoding& encoding, int64_t length) {
   return static_cast<double>(std::max<int64_t>(0, encoding.position_limit - length));
 }
 
-Tensor some_ids(int64_t batch, int64_t length, int64_t vocabulary, uint64_t seed) {
+Tensor some_ids(int64_t batch, int64_t length, uint64_t seed) {
   Random random{.seed = seed};
-  const Tensor ids = Tensor::empty({batch, length}, Dtype::i32);
-  for (int64_t i = 0; i < ids.size(); ++i) ids.data<int32_t>()[i] = static_cast<int32_t>(random.below(vocabulary));
-  return ids;
+  return random_ids({batch, length}, small_vocabulary, random);
 }
 
-ModelShape tiny(const std::string& encoding) {
-  return {.vocabulary = 17,
-          .width = 32,
-          .layers = 2,
-          .heads = 4,
-          .kv_heads = 2,
-          .hidden = 40,
-          .train_length = 16,
-          .encoding = encoding,
-          .dtype = Dtype::f64};
-}
+ModelShape small(const std::string& encoding) { return small_model(encoding, 16); }
 
 }  // namespace
 
@@ -160,10 +150,10 @@ TEST_CASE("encodings: gradients of the scores and of what is learned, at length 
 }
 
 TEST_CASE("encodings: everything that is learned has a gradient, the same to the last bit with recomputed blocks") {
-  const Tensor ids = some_ids(2, 16, 17, 8);
+  const Tensor ids = some_ids(2, 16, 8);
   for (const auto& [name, entry] : encodings()) {
     CAPTURE(name);
-    const Transformer model(tiny(name), 1);
+    const Transformer model(small(name), 1);
     stir(model.parameters(), 2, "encoding.");  // an encoding may start as none at all
     const Gradients plain = backward(sum(tanh(model.logits(ids))));
     const Gradients again = backward(sum(tanh(model.logits(ids, {.recompute_blocks = true}))));
@@ -223,17 +213,17 @@ TEST_CASE("encodings: each part changes what comes out") {
     if (encoding.training_positions) {
       Random random{.seed = 3};
       const Tensor drawn = encoding.training_positions(2, 16, random);
-      const Transformer model(tiny(name), 1);
+      const Transformer model(small(name), 1);
       const NoGradient scope;
-      const Tensor ids = some_ids(2, 16, 17, 8);
+      const Tensor ids = some_ids(2, 16, 8);
       CHECK(largest_difference(model.logits(ids, {.positions = drawn}).value(), model.logits(ids).value()) > 1e-6);
     }
   }
 }
 
 TEST_CASE("encodings: no token sees a later one, and each but nope changes the model") {
-  const Tensor ids = some_ids(2, 20, 17, 5);
-  ModelShape longer = tiny("nope");
+  const Tensor ids = some_ids(2, 20, 5);
+  ModelShape longer = small("nope");
   longer.train_length = 20;
   const NoGradient scope;
   const Tensor without = Transformer(longer, 1).logits(ids).value();
@@ -244,7 +234,7 @@ TEST_CASE("encodings: no token sees a later one, and each but nope changes the m
     stir(model.parameters(), 2, "encoding.");
     const Tensor before = model.logits(ids).value();
     const Tensor changed = ids.clone();
-    changed.data<int32_t>()[12] = (changed.data<int32_t>()[12] + 1) % 17;  // token 12 of window 0
+    changed.data<int64_t>()[12] = (changed.data<int64_t>()[12] + 1) % small_vocabulary;  // token 12 of window 0
     const Tensor after = model.logits(changed).value();
     CHECK(largest_difference(before.slice(1, 0, 12), after.slice(1, 0, 12)) == 0);
     CHECK(largest_difference(before.slice(1, 12, 20).slice(0, 0, 1), after.slice(1, 12, 20).slice(0, 0, 1)) > 0);
@@ -256,7 +246,7 @@ TEST_CASE("encodings: no token sees a later one, and each but nope changes the m
 TEST_CASE("encodings: both layouts of a rotary model agree after the permutation of channels") {
   for (const char* name : {"rope", "hope", "p_rope", "rerope", "self_extend"}) {
     CAPTURE(name);
-    ModelShape half = tiny(name), interleaved = tiny(name);
+    ModelShape half = small(name), interleaved = small(name);
     interleaved.layout = RotaryLayout::interleaved;
     const Transformer a(half, 1), b(interleaved, 1);
     // Channel p of component p and its partner: (p, p + r/2) in half_split, (2p, 2p + 1) interleaved.
@@ -274,17 +264,17 @@ TEST_CASE("encodings: both layouts of a rotary model agree after the permutation
         b.parameters()[parameter].assign(to);
       }
     const NoGradient scope;
-    const Tensor ids = some_ids(2, 20, 17, 6);
+    const Tensor ids = some_ids(2, 20, 6);
     CHECK(largest_difference(a.logits(ids).value(), b.logits(ids).value()) <= 1e-13);
   }
 }
 
 TEST_CASE("encodings: positions are an argument") {
   const NoGradient scope;
-  const Tensor ids = some_ids(2, 12, 17, 7);
+  const Tensor ids = some_ids(2, 12, 7);
   for (const auto& [name, entry] : encodings()) {
     CAPTURE(name);
-    const Transformer model(tiny(name), 1);
+    const Transformer model(small(name), 1);
     stir(model.parameters(), 2, "encoding.");
     const Tensor plain = model.logits(ids).value();
     CHECK(largest_difference(model.logits(ids, {.positions = consecutive_positions(12), .segments = {}}).value(),
@@ -300,14 +290,14 @@ TEST_CASE("encodings: positions are an argument") {
 TEST_CASE("encodings: packed documents read as they would alone, and an empty batch gives an empty one") {
   const NoGradient scope;
   constexpr int64_t border = 7, whole = 16;
-  const Tensor ids = some_ids(1, whole, 17, 7), segments = Tensor::zeros({1, whole}, Dtype::i32);
+  const Tensor ids = some_ids(1, whole, 7), segments = Tensor::zeros({1, whole}, Dtype::i32);
   fill(segments.slice(1, border, whole), 1);
   const Tensor positions = concat({consecutive_positions(border), consecutive_positions(whole - border)}, 1).value();
   for (const auto& [name, entry] : encodings()) {
     CAPTURE(name);
-    const Transformer model(tiny(name), 1);
+    const Transformer model(small(name), 1);
     stir(model.parameters(), 2, "encoding.");
-    CHECK(model.logits(Tensor::empty({0, whole}, Dtype::i32)).shape() == Shape{0, whole, 17});
+    CHECK(model.logits(Tensor::empty({0, whole}, Dtype::i32)).shape() == Shape{0, whole, small_vocabulary});
     REQUIRE(model.encoding().same_tables(whole, border));  // both within the training length
     const Tensor packed = model.logits(ids, {.positions = positions, .segments = segments}).value();
     CHECK(largest_difference(packed.slice(1, 0, border), model.logits(ids.slice(1, 0, border)).value()) <= 1e-12);
@@ -318,12 +308,12 @@ TEST_CASE("encodings: packed documents read as they would alone, and an empty ba
 
 TEST_CASE("encodings: in f32 the model is that of f64, but for rounding") {
   const NoGradient scope;
-  const Tensor ids = some_ids(2, 16, 17, 7);
+  const Tensor ids = some_ids(2, 16, 7);
   for (const auto& [name, entry] : encodings()) {
     CAPTURE(name);
-    ModelShape single = tiny(name);
+    ModelShape single = small(name);
     single.dtype = Dtype::f32;
-    const Transformer exact(tiny(name), 1), rounded(single, 1);
+    const Transformer exact(small(name), 1), rounded(single, 1);
     stir(exact.parameters(), 2, "encoding.");
     for (const Parameter& p : rounded.parameters().all())
       p.var.assign(exact.parameters()[p.name].value().to(Dtype::f32));

@@ -8,22 +8,15 @@
 
 namespace phasor::encoding {
 
-static PositionalEncoding make(const AttentionShape& s, ParameterList&) {
-  const Spectrum spectrum = Spectrum::geometric(s.components(), s.rope_base);
-  const int64_t window = s.train_length / 4;
-  require<UsageError>(window >= 1, "rerope", "the window, a quarter of train.length = ", s.train_length,
-                      ", holds no token; needs train.length 4 or more");
-  PositionalEncoding encoding = PositionalEncoding::rotary(spectrum);
-  encoding.far_from = window;
-  encoding.far_rotation.emplace();
-  encoding.far_rotation->tables = [=](const PositionalContext& c) {
-    const auto all_at = [&](const Tensor& like, int64_t position) {
-      return spectrum.table(Tensor::full(like.shape(), static_cast<double>(position), Dtype::f64), c.q.dtype());
-    };
-    const CosSin q = all_at(c.q_positions, window), k = all_at(c.k_positions, 0);
-    return RotaryTables{q.cos, q.sin, k.cos, k.sin};
+static NewPositions all_at(int64_t position) {
+  return [=](const Tensor& positions) {
+    return Tensor::full(positions.shape(), static_cast<double>(position), Dtype::f64);
   };
-  return encoding;
+}
+
+static PositionalEncoding make(const AttentionShape& s, ParameterList&) {
+  const int64_t window = far_window("rerope", s);
+  return rotary_with_far_positions(Spectrum::geometric(s.components(), s.rope_base), window, all_at(window), all_at(0));
 }
 
 EncodingEntry rerope() {

@@ -14,26 +14,18 @@ namespace phasor::encoding {
 
 constexpr int64_t group = 8;
 
-static Tensor grouped(const Tensor& positions, int64_t shift) {
-  std::vector<double> values = positions.to_vector<double>();
-  for (double& value : values) value = std::floor(value / group) + static_cast<double>(shift);
-  return Tensor::of<double>(positions.shape(), values);
+static NewPositions grouped(int64_t shift) {
+  return [=](const Tensor& positions) {
+    std::vector<double> values = positions.to_vector<double>();
+    for (double& value : values) value = std::floor(value / group) + static_cast<double>(shift);
+    return Tensor::of<double>(positions.shape(), values);
+  };
 }
 
 static PositionalEncoding make(const AttentionShape& s, ParameterList&) {
-  const Spectrum spectrum = Spectrum::geometric(s.components(), s.rope_base);
-  const int64_t window = s.train_length / 4;
-  require<UsageError>(window >= 1, "self_extend", "the window, a quarter of train.length = ", s.train_length,
-                      ", holds no token; needs train.length 4 or more");
-  PositionalEncoding encoding = PositionalEncoding::rotary(spectrum);
-  encoding.far_from = window;
-  encoding.far_rotation.emplace();
-  encoding.far_rotation->tables = [=](const PositionalContext& c) {
-    const CosSin q = spectrum.table(grouped(c.q_positions, window - window / group), c.q.dtype());
-    const CosSin k = spectrum.table(grouped(c.k_positions, 0), c.q.dtype());
-    return RotaryTables{q.cos, q.sin, k.cos, k.sin};
-  };
-  return encoding;
+  const int64_t window = far_window("self_extend", s);
+  return rotary_with_far_positions(Spectrum::geometric(s.components(), s.rope_base), window,
+                                   grouped(window - window / group), grouped(0));
 }
 
 EncodingEntry self_extend() {
