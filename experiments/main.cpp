@@ -16,6 +16,7 @@
 #include "experiments/commands.hpp"
 #include "experiments/corpora/corpus.hpp"
 #include "experiments/experiment.hpp"
+#include "experiments/new_encoding.hpp"
 #include "experiments/signals.hpp"
 #include "nn/positional/encoding.hpp"
 
@@ -23,7 +24,7 @@ namespace phasor {
 namespace {
 
 struct Arguments {
-  std::string question, list, why, seed, encoding;
+  std::string question, list, why, seed, encoding, new_name;
   std::filesystem::path run;
   BenchArguments bench;
   GenerateArguments generate;
@@ -85,6 +86,17 @@ int list_command(const CLI::App& program, const Arguments& arguments) {
   } else {
     throw UsageError("list: " + unknown_name("list", list, {"encodings", "questions", "corpora", "settings"}));
   }
+  return 0;
+}
+
+int new_encoding_command(const std::string& name) {
+  std::error_code unknown;  // where the program is: in the build folder of its source tree
+  const NewEncoding files = write_new_encoding(
+      name, source_tree({std::filesystem::current_path(), std::filesystem::read_symlink("/proc/self/exe", unknown)}));
+  print_checked(fmt::format(
+      "{}\n{}\n\nChange the formula in the first and its numbers in the second, then test and compare:\n"
+      "./phasor test -tc='{}*,encodings*'\n./phasor run all_encodings --quick --set run.encodings=[rope,{}]\n",
+      files.encoding.string(), files.test.string(), name, name));
   return 0;
 }
 
@@ -189,6 +201,13 @@ void build(CLI::App& program, Arguments& arguments) {
   list->add_option("--why", arguments.why, "all about one encoding, and how sure that is")->type_name("NAME");
   list->add_flag("--markdown", arguments.markdown, "of encodings: the README's table");
 
+  CLI::App* const write = program.add_subcommand("new", "write the first files of a new encoding");
+  write->require_subcommand(1);
+  write->add_subcommand("encoding", "a file that works, and its test: both to be changed")
+      ->add_option("NAME", arguments.new_name, "its name everywhere: in files, code and on the command line")
+      ->required()
+      ->type_name("");
+
   build_bench(*program.add_subcommand("bench", "time the library on this machine"), arguments);
 
   // After the subcommands, which would otherwise take it over.
@@ -213,6 +232,7 @@ int dispatch(int argc, char** argv) {
   const auto word = [&](int index) { return index < argc ? argv[index] : nullptr; };
   check_subcommand(program, "subcommand", word(1));
   if (std::string(argv[1]) == "bench") check_subcommand(*program.get_subcommand("bench"), "benchmark", word(2));
+  if (std::string(argv[1]) == "new") check_subcommand(*program.get_subcommand("new"), "kind of file", word(2));
   try {
     program.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
@@ -234,6 +254,7 @@ int dispatch(int argc, char** argv) {
   if (program.got_subcommand("eval")) return eval_command(arguments.run, arguments.changes, arguments.options);
   if (program.got_subcommand("generate"))
     return generate_command(arguments.run, arguments.generate, arguments.changes, arguments.options);
+  if (program.got_subcommand("new")) return new_encoding_command(arguments.new_name);
   arguments.bench.name = program.get_subcommand("bench")->get_subcommands().front()->get_name();
   return bench_command(arguments.bench, arguments.changes, arguments.options);
 }

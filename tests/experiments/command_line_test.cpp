@@ -40,11 +40,11 @@ TEST_CASE("command line: help and lists name everything, a line each, within 80 
     CHECK(result.err == "");
     check_width(result.out);
     for (const char* name :
-         {"run", "train", "eval", "generate", "list", "bench", "hope", "rope", "nope", "p_rope", "kjv", "file:PATH"})
+         {"run", "train", "eval", "generate", "list", "new", "bench", "hope", "rope", "nope", "p_rope", "kjv", "file:PATH"})
       CHECK(holds(result.out, "\n  " + std::string(name) + " "));
   }
   CHECK(holds(list.out, "\n  train.learning_rate "));
-  for (const char* command : {"run", "train", "eval", "generate", "list", "bench"}) {
+  for (const char* command : {"run", "train", "eval", "generate", "list", "new", "bench"}) {
     const CommandResult result = run_phasor({command, "--help"});
     CHECK(result.exit_code == 0);
     check_width(result.out);
@@ -64,9 +64,9 @@ TEST_CASE("command line: help and lists name everything, a line each, within 80 
 
 TEST_CASE("command line: a wrong word is refused with the nearest right one") {
   CHECK(error_line({}, 2) ==
-        "error: subcommand is missing; needs one of: run, train, eval, generate, list, bench (phasor --help)");
+        "error: subcommand is missing; needs one of: run, train, eval, generate, list, new, bench (phasor --help)");
   CHECK(error_line({"trian"}, 2) ==
-        "error: no subcommand named 'trian'; did you mean 'train'?; known: run, train, eval, generate, list, bench");
+        "error: no subcommand named 'trian'; did you mean 'train'?; known: run, train, eval, generate, list, new, bench");
   CHECK(error_line({"bench"}, 2) ==
         "error: benchmark is missing; needs one of: step, attention, ops, gemm, memory, scaling "
         "(phasor --help)");
@@ -83,6 +83,10 @@ TEST_CASE("command line: a wrong word is refused with the nearest right one") {
                                                     {"list", "settings", "--markdown"},
                                                     {"list", "--why", "rope", "--markdown"}})
     CHECK(holds(error_line(arguments, 2), "list: --markdown is for phasor list encodings"));
+  CHECK(error_line({"new"}, 2) == "error: kind of file is missing; needs one of: encoding (phasor --help)");
+  CHECK(holds(error_line({"new", "encodng", "x"}, 2), "no kind of file named 'encodng'; did you mean 'encoding'?"));
+  CHECK(holds(error_line({"new", "encoding"}, 2), "NAME is required"));
+  CHECK(holds(error_line({"new", "encoding", "rope"}, 2), "nn/positional/encodings/rope.cpp is there already"));
   CHECK(holds(error_line({"run", "hopee"}, 2), "no question named 'hopee'; did you mean 'hope'?"));
   CHECK(holds(error_line({"train", "--set", "encoding.name=ropee"}, 2),
               "no encoding named 'ropee'; did you mean 'rope'?"));
