@@ -42,26 +42,28 @@ static PositionalEncoding make(const AttentionShape& s, ParameterList& parameter
                                      {.weight_decay_factor = 1}));
     priors.push_back(parameters.add(layer + "a", Tensor::full({s.kv_heads, 1}, 0.5, s.dtype)));
   }
-  // x [batch, length, width] to angles [batch, kv_heads, length, components], in double.
-  const auto angles = [=, heads = s.kv_heads](const Var& x, const Tensor& positions, size_t layer) {
-    const int64_t batch = x.extent(0), tokens = x.extent(1);
+  // For x [batch, length, width], of the key heads; angles are taken in double.
+  const auto turned = [=, heads = s.kv_heads](const Var& x, const Tensor& positions, size_t layer) {
+    const int64_t batch = x.extent(0), tokens = x.extent(1), slow = rope.size() - fast;
     const Var content = transpose(matmul(cast(x, Dtype::f64), cast(weights[layer], Dtype::f64)), 1, 2);
     const Var read = length * sigmoid(content + cast(priors[layer], Dtype::f64) * logits_of(positions, length));
     const Var counted = positions.reshape({positions.extent(0), 1, tokens, 1});
-    return concat({broadcast_to(counted, {batch, heads, tokens, fast}),
-                   broadcast_to(reshape(read, {batch, heads, tokens, 1}), {batch, heads, tokens, rope.size() - fast})},
-                  3) *
-           frequencies;
+    const Var position = concat({broadcast_to(counted, {batch, heads, tokens, fast}),
+                                 broadcast_to(reshape(read, {batch, heads, tokens, 1}), {batch, heads, tokens, slow})},
+                                3);
+    const Var angle = position * frequencies;
+    return LearnedCosSin{cast(cos(angle), x.dtype()), cast(sin(angle), x.dtype())};
   };
   PositionalEncoding encoding;
   encoding.rotation.emplace();
   encoding.rotation->same_in_every_layer = false;
   encoding.rotation->tables = [=, heads = s.heads](const PositionalContext& c) {
     const auto layer = static_cast<size_t>(c.layer);
-    const Dtype dtype = c.q.dtype();
-    const Var q = for_query_heads(angles(c.layer_input, c.q_positions, layer), heads);
-    const Var k = angles(c.key_input, c.k_positions, layer);
-    return RotaryTables{cast(cos(q), dtype), cast(sin(q), dtype), cast(cos(k), dtype), cast(sin(k), dtype)};
+    const bool same =
+        c.k_positions.is_same_view(c.q_positions) && c.key_input.value().is_same_view(c.layer_input.value());
+    const LearnedCosSin k = turned(c.key_input, c.k_positions, layer);
+    const LearnedCosSin q = same ? k : turned(c.layer_input, c.q_positions, layer);
+    return RotaryTables{for_query_heads(q.cos, heads), for_query_heads(q.sin, heads), k.cos, k.sin};
   };
   return encoding;
 }
