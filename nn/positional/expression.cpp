@@ -86,11 +86,10 @@ class Parser {
 
   void move(size_t bytes) {
     for (; bytes > 0; --bytes, ++at_) {
-      if (text_[at_] == '\n') {
+      if (text_[at_] == '\n')
         place_ = {place_.line + 1, 1};
-      } else if ((static_cast<unsigned char>(text_[at_]) & 0xC0) != 0x80) {  // else the rest of a character of UTF-8
+      else
         ++place_.column;
-      }
     }
   }
 
@@ -244,7 +243,7 @@ class Parser {
     if (name.text == "floor" && !parts[0].learned.empty())
       fail_at(parts[0].place, "floor passes no gradient; '" + *parts[0].learned.begin() + "' would not be learned");
     if (name.text == "where") {
-      parts.erase(parts.begin());
+      parts.erase(parts.begin());  // no gradient goes through the condition
       return applied(f->operation, name.place, parts, Step::choose);
     }
     return applied(f->operation, name.place, parts, name.text == "uniform" ? Step::draw : Step::apply);
@@ -261,7 +260,7 @@ class Parser {
     Part result = {parts[0].place, operation.gives};
     for (const Part& part : parts) {
       need(part, operation.of, operation.name);
-      if (operation.gives == ExpressionKind::number) result.learned.insert(part.learned.begin(), part.learned.end());
+      result.learned.insert(part.learned.begin(), part.learned.end());
     }
     steps.push_back({kind, place, 0, {}, &operation});
     return result;

@@ -67,7 +67,7 @@ class Expression {
   // million operators needs no recursion.
   struct Operation;
   struct Place {
-    int64_t line = 1, column = 1;  // of the text, counted from 1, columns in characters
+    int64_t line = 1, column = 1;  // of the text, counted from 1
   };
   struct Step {
     enum Kind { number, variable, apply, draw, first_branch, second_branch, choose } kind;

@@ -173,8 +173,11 @@ TEST_CASE("expression: what where does not choose is infinite neither in value n
   CHECK(value.to_vector<double>()[3] == doctest::Approx(std::log(1.5)));
   CHECK(gradient("where(distance == 0, 0, a / distance)", 2) == doctest::Approx(10 + 100 / 2.0 + 1000 / 3.0));
   // Nested: sqrt of a negative number in one branch of a branch, 1 / 0 in the other.
-  CHECK(gradient("where(distance >= 1, where(distance < 2, sqrt(a * (2 - distance)), 1 / (distance - 1) * a), a * 7)",
-                 4) == doctest::Approx(7 + 10 * 0.5 / 2 + 100 + 1000 / 2.0));
+  CHECK(gradient("where(distance >= 1, where(distance < 2, sqrt(a * (2 - distance)), 1 / (distance * distance - "
+                 "distance) * a), a * 7)",
+                 4) == doctest::Approx(7 + 10 * 0.5 / 2 + 100 / 2.0 + 1000 / 6.0));
+  CHECK(gradient("where(distance > 0, where(distance > 2, a, log(a * distance)), 0)", 4) ==
+        doctest::Approx(110 / 4.0 + 1000));
   // The mask of a branch ends with it.
   CHECK(gradient("where(distance > 1, a, 0) + a * distance", 3) == doctest::Approx(1100 + 10 + 200 + 3000));
   CHECK(gradient("where(distance > 0, exp(a * 1000) * distance, a)", -1) == doctest::Approx(1));
@@ -249,7 +252,7 @@ TEST_CASE("expression: what does not parse is refused at its line and column") {
            {"where(x and y > 1, 1, 2)", "f:1:7: 'and' takes conditions, such as a > b; this is a number"},
            {"where(not x, 1, 2)", "f:1:11: 'not' takes conditions, such as a > b; this is a number"},
            {"x + floor(2 * a)", "f:1:11: floor passes no gradient; 'a' would not be learned"},
-           // Columns count characters, not bytes, and start anew on each line.
+           // Columns start anew on each line.
            {"(\xc3\x97", "f:1:2: unknown character '\xc3\x97'"},
            {"x +\r\n\ty y", "f:2:4: needs an operator or the end; got 'y'"},
        }) {
