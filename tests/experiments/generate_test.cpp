@@ -6,7 +6,9 @@
 #include <cstdlib>
 #include <thread>
 
-#include "core/random.hpp"
+#include "experiments/report/text.hpp"
+#include "experiments/trainer.hpp"
+#include "nn/generation.hpp"
 #include "tests/support/command.hpp"
 
 using namespace phasor;
@@ -83,6 +85,31 @@ TEST_CASE("generate: the prompt, then as many bytes as asked for; seed, temperat
   CHECK(trained.text({"and light", "--bytes", "100", "--temperature", "0", "--seed", "2"}) == greedy);
   CHECK(trained.text({"and light", "--bytes", "100", "--top-p", "1e-9"}) == greedy);
   CHECK(trained.text({"and light", "--bytes", "60", "--temperature", "0"}) == greedy.substr(0, 69) + "\n");
+}
+
+TEST_CASE("generate: what is written is what the model says after the beginning of a window and the prompt's bytes") {
+  const TrainedRun trained;
+  const Settings settings = settings_of_run(trained.run);
+  const Transformer model = load_model(trained.run, settings, settings.encoding).model;
+  const auto expected = [&](const std::string& prompt, const Sampling& sampling) {
+    std::vector<int32_t> tokens = {bos_token};
+    for (const char byte : prompt) tokens.push_back(static_cast<uint8_t>(byte));
+    Generator generator(model, tokens);
+    Random random{.seed = 4, .stream = 0x74657874};
+    for (int i = 0; i < 300; ++i) generator.next(sampling, random);
+    PrintableText text;
+    std::string shown;
+    for (size_t i = 1; i < generator.text().size(); ++i) shown += text.add(static_cast<uint8_t>(generator.text()[i]));
+    return shown + text.rest() + "\n";
+  };
+  const auto got = [&](std::vector<std::string> more) {
+    more.insert(more.end(), {"--bytes", "300", "--seed", "4"});
+    return trained.text(more);
+  };
+  CHECK(got({"and l\xc3", "--temperature", "0"}) == expected("and l\xc3", {.temperature = 0}));
+  CHECK(got({"--top-p", "0.9"}) == expected("", {.temperature = 0.8, .top_p = 0.9, .never = {bos_token}}));
+  // All bytes alike, none of them the beginning of a window.
+  CHECK(got({"and", "--temperature", "1e9"}) == expected("and", {.temperature = 1e9, .never = {bos_token}}));
 }
 
 TEST_CASE("generate: any prompt; what a terminal would obey is shown and not sent") {
