@@ -124,6 +124,9 @@ class Parser {
     move(size);
   }
 
+  // Parts have names before they stand in a list: GCC 12 cleans a braced list up wrongly where making a part of it
+  // throws.
+
   // A chain of operands and infix operators of at least this level.
   Part chain(int level) {
     Part left = operand();
@@ -134,7 +137,8 @@ class Parser {
       if (infix == expression_infixes().end()) return left;
       const Place place = token_.place;
       advance();
-      left = applied(infix->operation, place, {left, chain(infix->level + 1)});
+      const Part right = chain(infix->level + 1);
+      left = applied(infix->operation, place, {left, right});
     }
   }
 
@@ -149,16 +153,24 @@ class Parser {
 
   Part signed_operand() {
     const Place place = token_.place;
-    if (take("-")) return applied(negation(), place, {operand()});
+    if (take("-")) {
+      const Part part = operand();
+      return applied(negation(), place, {part});
+    }
     if (take("+")) {
       const Part part = operand();
       need(part, ExpressionKind::number, "+");
       return part;
     }
-    if (take("not")) return applied(not_operation(), place, {chain(comparison_level)});
+    if (take("not")) {
+      const Part part = chain(comparison_level);
+      return applied(not_operation(), place, {part});
+    }
     const Part base = primary();
     const Place sign = token_.place;
-    return take("^") ? applied(power(), sign, {base, operand()}) : base;
+    if (!take("^")) return base;
+    const Part exponent = operand();
+    return applied(power(), sign, {base, exponent});
   }
 
   Part primary() {
