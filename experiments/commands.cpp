@@ -191,8 +191,10 @@ int run_command(const std::string& name, const SettingsChanges& changes, const R
   require<UsageError>(settings.encoding.name == experiment.defaults.encoding.name, "run", name,
                       " trains encodings of its own (", list_of(experiment.encodings), "); encoding.name = '",
                       settings.encoding.name, "' would change nothing; use phasor train for one encoding");
-  const std::vector<std::string> encodings =
-      settings.run.encodings.empty() ? experiment.encodings : settings.run.encodings;
+  const bool are_named = !settings.run.encodings.empty();
+  require<UsageError>(experiment.takes_others || !are_named, "run", name, " trains ", list_of(experiment.encodings),
+                      "; run.encodings must be []");
+  const std::vector<std::string> encodings = are_named ? settings.run.encodings : experiment.encodings;
   for (const std::string& encoding : encodings) {
     require<UsageError>(std::count(encodings.begin(), encodings.end(), encoding) == 1, "run", "run.encodings names ",
                         encoding, " twice");
@@ -200,7 +202,15 @@ int run_command(const std::string& name, const SettingsChanges& changes, const R
   }
   experiment.check(settings);
   require_memory(settings);
-  for (const std::string& encoding : encodings) require_encoding(settings_for(settings, encoding, settings.train.seed));
+  for (const std::string& encoding : encodings) {
+    try {
+      for (int64_t i = 0; i < settings.run.seeds; ++i)
+        require_encoding(settings_for(settings, encoding, settings.train.seed + i));
+    } catch (const UsageError& error) {
+      if (!experiment.takes_others || are_named) throw;
+      throw UsageError(std::string(error.what()) + "; leave " + encoding + " out with run.encodings");
+    }
+  }
   const Corpus corpus = corpus_after_checks(settings);
   require_address_space(thread_count(options));
   const fs::path path = options.out.empty() ? default_run_path(name, settings) : options.out;
@@ -222,6 +232,9 @@ int run_command(const std::string& name, const SettingsChanges& changes, const R
 int train_command(const Settings& settings, const RunOptions& options) {
   require<UsageError>(settings.run.seeds == 1, "train", "trains one model; run.seeds = ", settings.run.seeds,
                       " is for phasor run; choose one with --seed");
+  require<UsageError>(settings.run.encodings.empty(), "train",
+                      "trains one encoding, encoding.name = ", settings.encoding.name,
+                      "; run.encodings is for phasor run");
   require<UsageError>(settings.run.question == "none", "train", "these settings are of phasor run ",
                       settings.run.question, "; run.question must be none");
   require_memory(settings);

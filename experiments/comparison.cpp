@@ -111,11 +111,15 @@ T number_of(const std::filesystem::path& file, const std::string& field) {
 Measured measured_in(const RunFolder& folder, const Settings& settings) {
   Measured measured{settings.encoding.name, settings.train.seed, {}};
   const std::filesystem::path results = folder.file("results.csv"), by_position = folder.file("loss_by_position.csv");
-  for (const std::vector<std::string>& row : csv_rows(results, 7))
+  for (const std::vector<std::string>& row : csv_rows(results, 7)) {
+    require<FileError>(row[0] == measured.encoding && row[1] == std::to_string(measured.seed), "run", results,
+                       " is of ", row[0], " with seed ", row[1], ", not of ", measured.encoding, " with seed ",
+                       measured.seed);
     measured.at.push_back({.length = number_of<int64_t>(results, row[2]),
                            .windows = number_of<int64_t>(results, row[3]),
                            .loss = number_of<double>(results, row[4]),
                            .loss_by_position = {}});
+  }
   for (const std::vector<std::string>& row : csv_rows(by_position, 5))
     for (Evaluation& e : measured.at)
       if (e.length == number_of<int64_t>(by_position, row[2]))
@@ -123,9 +127,11 @@ Measured measured_in(const RunFolder& folder, const Settings& settings) {
   const std::vector<int64_t> lengths = evaluation_lengths(settings);
   const bool whole = std::equal(lengths.begin(), lengths.end(), measured.at.begin(), measured.at.end(),
                                 [](int64_t length, const Evaluation& e) {
-                                  return e.length == length && std::ssize(e.loss_by_position) == length;
+                                  return e.length == length && std::ssize(e.loss_by_position) == length &&
+                                         e.loss == mean_loss(e.loss_by_position);
                                 });
-  require<FileError>(whole, "run", folder.path(), " is damaged: its results are not those of all lengths");
+  require<FileError>(whole, "run", folder.path(),
+                     " is damaged: its results are not of all lengths, or not the means over the positions");
   return measured;
 }
 
@@ -244,6 +250,16 @@ std::vector<Measured> compare(const QuestionRun& job) {
   return measured;
 }
 
+std::string training_text(const Settings& s) {
+  return fmt::format(
+      "The models were trained on windows of L = {} tokens of {} ({} steps of {} windows; width {}, {} layers, {} "
+      "heads, "
+      "SwiGLU {}). At every length they read whole windows from the start of the same held-out text, {} bytes at "
+      "most{}.",
+      s.train.length, s.corpus, s.train.steps, s.train.batch, s.model.width, s.model.layers, s.model.heads,
+      s.model.hidden, s.eval.bytes, s.run.seeds > 1 ? fmt::format(" (means over {} seeds)", s.run.seeds) : "");
+}
+
 Answer comparison_answer(const std::string& title, const std::string& verdict, const std::vector<Measured>& measured,
                          const Settings& s) {
   const int64_t length = s.train.length;
@@ -255,12 +271,7 @@ Answer comparison_answer(const std::string& title, const std::string& verdict, c
   answer.report.verdict = verdict;
   answer.report.sections.push_back(
       {.heading = "Held-out text by length",
-       .text = fmt::format(
-           "The models were trained on windows of L = {} tokens of {} ({} steps of {} windows; width {}, {} layers, {} "
-           "heads, SwiGLU {}). At every length they read whole windows from the start of the same held-out text, {} "
-           "bytes at most{}.",
-           length, s.corpus, s.train.steps, s.train.batch, s.model.width, s.model.layers, s.model.heads, s.model.hidden,
-           s.eval.bytes, seeds),
+       .text = training_text(s),
        .tables = {length_table(measured, length, "Perplexity per byte" + seeds, 3, &Evaluation::perplexity),
                   length_table(measured, length, "Bits per byte" + seeds, 3, &Evaluation::bits_per_byte)},
        .charts = {perplexity_chart(measured, length)},

@@ -39,6 +39,9 @@ std::string loss_by_position_csv(const std::vector<Measured>& measured);
 // Means over the seeds, of each encoding at the lengths it was measured at. Encodings in the order of `measured`.
 Chart perplexity_chart(const std::vector<Measured>& measured, int64_t train_length);
 
+// A sentence about what the models of these settings were trained on, and one about what they read.
+std::string training_text(const Settings& settings);
+
 // "64 = L/2", "128 = L", "256 = 2L".
 std::string length_label(int64_t length, int64_t train_length);
 

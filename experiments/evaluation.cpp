@@ -11,6 +11,12 @@ namespace phasor {
 double Evaluation::perplexity() const { return std::exp(loss); }
 double Evaluation::bits_per_byte() const { return loss / std::numbers::ln2; }
 
+double mean_loss(const std::vector<double>& loss_by_position) {
+  double mean = 0;
+  for (const double loss : loss_by_position) mean += loss / static_cast<double>(loss_by_position.size());
+  return mean;
+}
+
 Evaluation evaluate(const Transformer& model, std::span<const uint8_t> text, int64_t length, int64_t bytes) {
   const NoGradient scope;
   const TokenWindows all = evaluation_windows(text, length, bytes);
@@ -29,10 +35,8 @@ Evaluation evaluate(const Transformer& model, std::span<const uint8_t> text, int
       for (int64_t position = 0; position < length; ++position)
         result.loss_by_position[static_cast<size_t>(position)] += at(window, position);
   }
-  for (double& loss : result.loss_by_position) {
-    loss /= static_cast<double>(result.windows);
-    result.loss += loss / static_cast<double>(length);
-  }
+  for (double& loss : result.loss_by_position) loss /= static_cast<double>(result.windows);
+  result.loss = mean_loss(result.loss_by_position);
   return result;
 }
 

@@ -18,6 +18,9 @@ struct Evaluation {
   double bits_per_byte() const;          // loss / ln 2: a token is a byte
 };
 
+// The mean over positions, added in their order.
+double mean_loss(const std::vector<double>& loss_by_position);
+
 // Windows of `length` from the start of `text`, over at most `bytes` bytes. FileError if the text is shorter than one.
 Evaluation evaluate(const Transformer& model, std::span<const uint8_t> text, int64_t length, int64_t bytes);
 

@@ -33,7 +33,8 @@ struct QuestionRun {
 struct Experiment {
   std::string question;                     // one line, ends with a question mark
   Settings defaults;                        // what it runs unless told otherwise
-  std::vector<std::string> encodings;       // that it trains, each under the same settings, unless run.encodings says
+  std::vector<std::string> encodings;       // that it trains, each under the same settings
+  bool takes_others = false;                // whether run.encodings may name others
   std::vector<std::string> quick = {};      // what --quick sets, KEY=VALUE; empty: the question has no quick form
   void (*check)(const Settings& settings);  // UsageError for settings under which it has no answer
   // Trains and measures, writes its rows into the folder (results.csv is left to the caller, who writes it last) and

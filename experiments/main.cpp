@@ -171,7 +171,7 @@ void build(CLI::App& program, Arguments& arguments) {
   add_seed_and_config(*run, arguments);
   add_threads(*run, arguments);
   add_folder(*run, arguments);
-  run->add_flag("--quick", arguments.quick, "the question's small form, where it has one");
+  run->add_flag("--quick", arguments.quick, "the question's small form; --config and --set win");
 
   CLI::App* const train = program.add_subcommand("train", "train one model (default: rope on kjv) and measure it");
   add_settings(*train, arguments);

@@ -72,7 +72,8 @@ RunFolder::RunFolder(const fs::path& path, const Settings& settings, Resume resu
   if (fs::exists(file("settings.toml"), error) && has_progress(path)) {
     const std::string keys = differing_keys(settings_of_run(path), settings);
     require<UsageError>(keys.empty(), "run", path, " was made with other settings: ", keys,
-                        "; choose another folder with --out");
+                        "; choose another folder with --out, or go on as it was made with --config ",
+                        (path / "settings.toml").string());
     require<UsageError>(finished() || resume == Resume::yes, "run", path,
                         " holds an unfinished run; continue it with --resume, or remove the folder");
   } else {

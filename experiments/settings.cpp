@@ -371,7 +371,7 @@ void validate(const Settings& settings) {
   require_divides("train.accumulate", train.accumulate, "train.batch", train.batch);
   require_setting(train.warmup_steps <= train.steps,
                   "train.warmup_steps must be at most train.steps: ", text_of(train.warmup_steps), " > ",
-                  text_of(train.steps));
+                  text_of(train.steps), "; --set train.warmup_steps=", text_of(train.steps / 10));
   const EncodingSettings &encoding = settings.encoding, standard = {};
   const std::vector<std::string>& several = settings.run.encodings;
   const bool has_formulas =

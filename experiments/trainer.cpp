@@ -174,9 +174,8 @@ Transformer train(const Settings& settings, const Corpus& corpus, const RunFolde
   };
 
   const std::span<const uint8_t> text = split(corpus).train;
-  if (const char* const why = model.encoding().why_unfused(); why && !options.quiet)
-    fmt::print(stderr, "{}: {}: attention stores them, memory grows with the square of the length\n", options.label,
-               why);
+  if (model.encoding().why_unfused() && !options.quiet)
+    fmt::print(stderr, "{}: attention stores its scores: memory grows with length^2\n", options.label);
   Progress progress(options.label, t.steps, options.quiet, optimizer.steps);
   using Clock = std::chrono::steady_clock;
   Clock::time_point timed = Clock::now();

@@ -10,6 +10,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "experiments/checkpoint.hpp"
 #include "experiments/comparison.hpp"
 #include "experiments/experiment.hpp"
 #include "experiments/report/text.hpp"
@@ -38,7 +39,7 @@ std::vector<std::string> every_encoding() {
 struct Task {
   std::string encoding;
   Settings settings;
-  double seconds;  // still to be spent
+  double seconds = 0;  // still to be spent, as far as it can be told; 0 where it is done
 };
 
 std::filesystem::path training_folder(const QuestionRun& job, const Settings& settings) {
@@ -48,50 +49,66 @@ std::filesystem::path training_folder(const QuestionRun& job, const Settings& se
 using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-// Of training with these settings and of reading the held-out text: one step, and one batch of windows at each length,
-// are timed. A model that breaks does so here, before the first hour is spent.
-double seconds_of(const Settings& settings, const Corpus& corpus) {
+// What an encoding costs: one batch of windows at each length, and one step, are timed.
+struct Cost {
+  double evaluation = 0, step = 0;  // seconds
+};
+
+Cost cost_of(const Settings& settings, const Corpus& corpus) {
   const Transformer model(model_shape(settings), static_cast<uint64_t>(settings.train.seed));
-  double seconds = 0;
+  Cost cost;
   for (const int64_t length : evaluation_lengths(settings)) {
     const Clock::time_point start = Clock::now();
     const Evaluation part = evaluate(model, split(corpus).held_out, length, std::max<int64_t>(length, 4096));
-    seconds += seconds_since(start) * static_cast<double>(settings.eval.bytes) /
-               static_cast<double>(part.windows * part.length);
+    cost.evaluation += seconds_since(start) * static_cast<double>(settings.eval.bytes) /
+                       static_cast<double>(part.windows * part.length);
   }
-  if (reads_rope(settings.encoding.name)) return seconds;
+  if (reads_rope(settings.encoding.name)) return cost;
   AdamW optimizer(model.parameters(), {});
   for (int step = 0; step < 2; ++step) {  // the first one finds its memory
     const TokenWindows batch = training_batch(split(corpus).train, settings.train.batch, settings.train.length,
                                               static_cast<uint64_t>(settings.train.seed), step);
     const Clock::time_point start = Clock::now();
     training_step(model, optimizer, batch, settings);
-    if (step == 1) seconds += seconds_since(start) * static_cast<double>(settings.train.steps);
+    cost.step = seconds_since(start);
   }
-  return seconds;
+  return cost;
 }
 
 // Seed by seed, what is trained before what reads it.
 std::vector<Task> tasks_of(const QuestionRun& job) {
   std::vector<std::string> encodings = job.encodings;
   std::stable_partition(encodings.begin(), encodings.end(), [](const std::string& e) { return !reads_rope(e); });
-  std::map<std::string, double> seconds;
   std::vector<Task> tasks;
   for (int64_t seed = job.settings.train.seed; seed < job.settings.train.seed + job.settings.run.seeds; ++seed)
-    for (const std::string& encoding : encodings) {
-      Task task{encoding, settings_for(job.settings, encoding, seed), 0};
-      std::error_code error;
-      if (!std::filesystem::exists(training_folder(job, task.settings) / "results.csv", error)) {
-        if (!seconds.contains(encoding)) seconds[encoding] = seconds_of(task.settings, job.corpus);
-        task.seconds = seconds[encoding];
-        if (const int signal = remembered_signal()) throw Interrupted(signal, "stopped before the first training");
-      }
-      tasks.push_back(std::move(task));
-    }
+    for (const std::string& encoding : encodings)
+      tasks.push_back({encoding, settings_for(job.settings, encoding, seed)});
   return tasks;
 }
 
+void estimate(const QuestionRun& job, std::vector<Task>& tasks) {
+  std::map<std::string, Cost> costs;
+  for (Task& task : tasks) {
+    const std::filesystem::path folder = training_folder(job, task.settings);
+    std::error_code error;
+    if (std::filesystem::exists(folder / "results.csv", error)) continue;
+    if (costs.empty()) fmt::print(stderr, "timing a step and a reading of each encoding that is still to be done\n");
+    if (!costs.contains(task.encoding)) {
+      try {
+        costs[task.encoding] = cost_of(task.settings, job.corpus);
+      } catch (const NumericError&) {  // its training will tell
+        costs[task.encoding] = {};
+      }
+    }
+    const std::vector<CheckpointPlace> saved = checkpoints(folder);
+    const int64_t steps_left = task.settings.train.steps - (saved.empty() ? 0 : saved.back().step);
+    task.seconds = costs[task.encoding].evaluation + static_cast<double>(steps_left) * costs[task.encoding].step;
+    if (const int signal = remembered_signal()) throw Interrupted(signal, "stopped before the first training");
+  }
+}
+
 std::string duration_text(double seconds) {
+  if (seconds < 59.5) return fmt::format("{:.0f} s", seconds);
   const auto minutes = static_cast<int64_t>(std::ceil(seconds / 60));
   return minutes < 60 ? fmt::format("{} min", minutes) : fmt::format("{} h {:02} min", minutes / 60, minutes % 60);
 }
@@ -106,24 +123,36 @@ Measured done(const QuestionRun& job, const Task& task) {
   return evaluate_model(rope.model, task.settings, job.corpus, job.quiet);
 }
 
-std::vector<Measured> all_done(const QuestionRun& job) {
-  if (!job.quiet) fmt::print(stderr, "timing a step of each of {} encodings\n", job.encodings.size());
-  const std::vector<Task> tasks = tasks_of(job);
+struct Outcome {
+  std::vector<Measured> measured;
+  std::vector<std::string> failed;  // "alibi, seed 2: why"; the others went on
+};
+
+Outcome all_done(const QuestionRun& job) {
+  std::vector<Task> tasks = tasks_of(job);
+  if (!job.quiet) estimate(job, tasks);
   double left = 0;
   for (const Task& task : tasks) left += task.seconds;
   // Steps of a long training may be slower than the one that was timed: what has been learned corrects the rest.
   double estimated = 0, spent = 0;
-  std::vector<Measured> measured;
+  Outcome outcome;
   for (size_t i = 0; i < tasks.size(); ++i) {
-    if (!job.quiet && tasks[i].seconds > 0)
-      fmt::print(stderr, "{} of {}: {}, seed {}; about {} left in all\n", i + 1, tasks.size(), tasks[i].encoding,
-                 tasks[i].settings.train.seed, duration_text(left * (estimated > 0 ? spent / estimated : 1)));
+    const std::string name = fmt::format("{}, seed {}", tasks[i].encoding, tasks[i].settings.train.seed);
+    if (tasks[i].seconds > 0)
+      fmt::print(stderr, "{} of {}: {}; about {} left in all\n", i + 1, tasks.size(), name,
+                 duration_text(left * (estimated > 0 ? spent / estimated : 1)));
     const Clock::time_point start = Clock::now();
-    measured.push_back(done(job, tasks[i]));
+    try {
+      outcome.measured.push_back(done(job, tasks[i]));
+    } catch (const NumericError& error) {
+      outcome.failed.push_back(name + ": " + error.what());
+      fmt::print(stderr, "warning: {}; the others go on\n", outcome.failed.back());
+    }
     left -= tasks[i].seconds;
     if (tasks[i].seconds > 0) estimated += tasks[i].seconds, spent += seconds_since(start);
   }
-  return measured;
+  if (outcome.measured.empty()) throw NumericError("all_encodings: nothing was trained: " + outcome.failed.front());
+  return outcome;
 }
 
 // ---- what came out
@@ -136,7 +165,8 @@ double tokens_per_second(const QuestionRun& job, const std::vector<Measured>& me
     std::ifstream timing(training_folder(job, settings_for(job.settings, encoding, m.seed)) / "timing.jsonl");
     for (std::string line; std::getline(timing, line);) {
       const nlohmann::json row = nlohmann::json::parse(line, nullptr, false);
-      if (row.is_object()) rates.push_back(row.value("tokens_per_second", 0.0));
+      if (row.is_object() && row.contains("tokens_per_second") && row["tokens_per_second"].is_number())
+        rates.push_back(row["tokens_per_second"]);
     }
   }
   if (rates.empty()) return std::nan("");
@@ -144,8 +174,9 @@ double tokens_per_second(const QuestionRun& job, const std::vector<Measured>& me
   return rates[rates.size() / 2];
 }
 
-// Differences of the loss at `length` to rope's, seed by seed.
-Interval difference_to_rope(const std::vector<Measured>& measured, const std::string& encoding, int64_t length) {
+// Differences of the loss at `length` to rope's, over the seeds that have both; empty if none has.
+std::vector<double> differences_to_rope(const std::vector<Measured>& measured, const std::string& encoding,
+                                        int64_t length) {
   const auto loss = [&](const std::string& name, int64_t seed) {
     for (const Measured& m : measured)
       for (const Evaluation& e : m.at)
@@ -154,12 +185,17 @@ Interval difference_to_rope(const std::vector<Measured>& measured, const std::st
   };
   std::vector<double> differences;
   for (const Measured& m : measured)
-    if (m.encoding == encoding) differences.push_back(loss(encoding, m.seed) - loss("rope", m.seed));
-  return interval_of_mean(differences);
+    if (const double difference = loss(encoding, m.seed) - loss("rope", m.seed);
+        m.encoding == encoding && !std::isnan(difference))
+      differences.push_back(difference);
+  return differences;
 }
 
-std::string difference_text(const Interval& difference) {
-  const std::string mean = fmt::format("{:+.3f}", difference.mean);
+std::string difference_text(const std::vector<double>& differences) {
+  if (differences.empty()) return "-";
+  const Interval difference = interval_of_mean(differences);
+  std::string mean = fmt::format("{:+.3f}", difference.mean);
+  if (mean == "-0.000" || mean == "+0.000") mean = "0.000";
   return std::isfinite(difference.half_width) ? fmt::format("{} ±{:.3f}", mean, difference.half_width) : mean;
 }
 
@@ -169,15 +205,20 @@ std::string perplexity_text(double perplexity) {
 }
 
 struct Columns {
-  std::vector<int64_t> lengths;  // multiples of the training length
+  std::vector<int64_t> lengths;  // the training length and what is beyond it
   int64_t train_length;
 };
 
 Columns columns_of(const Settings& settings) {
   Columns columns{{}, settings.train.length};
   for (const int64_t length : evaluation_lengths(settings))
-    if (length % columns.train_length == 0) columns.lengths.push_back(length);
+    if (length >= columns.train_length) columns.lengths.push_back(length);
   return columns;
+}
+
+std::string name_of(int64_t length, int64_t train_length) {
+  if (length == train_length) return "L";
+  return length % train_length == 0 ? fmt::format("{}L", length / train_length) : std::to_string(length);
 }
 
 std::vector<std::string> perplexities(const std::vector<Measured>& measured, const std::string& encoding,
@@ -190,34 +231,45 @@ std::vector<std::string> perplexities(const std::vector<Measured>& measured, con
 
 Table empty_table(const std::string& caption, const Columns& columns) {
   Table table{.columns = {"encoding"}, .rows = {}, .caption = caption};
-  for (const int64_t length : columns.lengths)
-    table.columns.push_back(length == columns.train_length ? "L" : fmt::format("{}L", length / columns.train_length));
+  for (const int64_t length : columns.lengths) table.columns.push_back(name_of(length, columns.train_length));
   return table;
 }
 
-enum class Speeds { shown, left_out };
-
 Table table_of_trained(const QuestionRun& job, const std::vector<Measured>& measured,
-                       const std::vector<std::string>& encodings, Speeds speeds) {
+                       const std::vector<std::string>& encodings) {
   const Columns columns = columns_of(job.settings);
-  const bool has_interval = job.settings.run.seeds > 1;
-  Table table = empty_table(
-      fmt::format("Perplexity per byte at multiples of L = {}; loss at L minus rope's, in nats per byte{}",
-                  columns.train_length,
-                  has_interval ? fmt::format(", with its 95 % interval over {} paired seeds", job.settings.run.seeds)
-                               : " (one seed: no interval)"),
-      columns);
+  const int64_t seeds = job.settings.run.seeds;
+  Table table =
+      empty_table(fmt::format("Perplexity per byte at multiples of L = {}; loss at L minus rope's, in nats per byte{}",
+                              columns.train_length,
+                              seeds > 1 ? fmt::format(", with its 95 % interval over {} paired seeds", seeds)
+                                        : " (one seed: no interval)"),
+                  columns);
   table.columns.insert(table.columns.end(), {"vs rope", "parameters"});
-  if (speeds == Speeds::shown) table.columns.push_back("tokens/s");
+  bool missing = false;
   for (const std::string& encoding : encodings) {
-    table.rows.push_back(perplexities(measured, encoding, columns));
+    std::vector<std::string>& row = table.rows.emplace_back(perplexities(measured, encoding, columns));
+    missing = missing || std::find(row.begin(), row.end(), "-") != row.end();
     const Settings settings = settings_for(job.settings, encoding, job.settings.train.seed);
-    table.rows.back().push_back(
-        encoding == "rope" ? "" : difference_text(difference_to_rope(measured, encoding, columns.train_length)));
-    table.rows.back().push_back(std::to_string(Transformer(model_shape(settings), 1).parameters().count()));
-    const double rate = tokens_per_second(job, measured, encoding);
-    if (speeds == Speeds::shown) table.rows.back().push_back(std::isnan(rate) ? "-" : fmt::format("{:.0f}", rate));
+    row.push_back(encoding == "rope" ? ""
+                                     : difference_text(differences_to_rope(measured, encoding, columns.train_length)));
+    row.push_back(std::to_string(Transformer(model_shape(settings), 1).parameters().count()));
   }
+  if (missing) table.caption += "; -: positions that the encoding does not know, or no model";
+  return table;
+}
+
+// The page repeats byte for byte, so speeds are in the terminal's table only, and only where trainings were long enough
+// to be timed.
+Table with_speeds(Table table, const QuestionRun& job, const std::vector<Measured>& measured) {
+  std::vector<std::string> speeds;
+  for (const std::vector<std::string>& row : table.rows) {
+    const double rate = tokens_per_second(job, measured, row[0]);
+    speeds.push_back(std::isnan(rate) ? "-" : fmt::format("{:.0f}", rate));
+  }
+  if (std::all_of(speeds.begin(), speeds.end(), [](const std::string& speed) { return speed == "-"; })) return table;
+  table.columns.push_back("tokens/s");
+  for (size_t i = 0; i < speeds.size(); ++i) table.rows[i].push_back(speeds[i]);
   return table;
 }
 
@@ -231,19 +283,22 @@ Table table_of_readers(const QuestionRun& job, const std::vector<Measured>& meas
   return table;
 }
 
-// Each with few enough curves to be told apart, rope among them for comparison.
+// Each with few enough curves to be told apart, rope the first of them.
 std::vector<Chart> charts_of(const std::vector<Measured>& measured, const std::vector<std::string>& encodings,
                              int64_t train_length) {
   constexpr size_t curves = 7;
+  std::vector<std::string> others = encodings;
+  std::erase(others, "rope");
   std::vector<Chart> charts;
-  for (size_t first = 0; first < encodings.size(); first += curves) {
-    const size_t last = std::min(first + curves, encodings.size());
+  for (size_t first = 0; first < others.size(); first += curves) {
+    std::vector<std::string> names = {"rope"};
+    for (size_t i = first; i < std::min(first + curves, others.size()); ++i) names.push_back(others[i]);
     std::vector<Measured> shown;
-    for (const Measured& m : measured)
-      if (m.encoding == "rope" ||
-          std::find(encodings.begin() + first, encodings.begin() + last, m.encoding) != encodings.begin() + last)
-        shown.push_back(m);
+    for (const std::string& name : names)
+      std::copy_if(measured.begin(), measured.end(), std::back_inserter(shown),
+                   [&](const Measured& m) { return m.encoding == name; });
     charts.push_back(perplexity_chart(shown, train_length));
+    charts.back().title = fmt::format("Perplexity per byte: {} to {}", names[1], names.back());
   }
   return charts;
 }
@@ -257,24 +312,41 @@ std::string listed(const std::vector<std::string>& names) {
 std::string verdict(const std::vector<Measured>& measured, const std::vector<std::string>& trained,
                     const Columns& columns) {
   constexpr double growth = 1.1;
-  std::vector<std::string> keep;
-  for (const std::string& encoding : trained)
-    if (mean_perplexity(measured, encoding, columns.lengths.back()) <=
-        growth * mean_perplexity(measured, encoding, columns.train_length))
-      keep.push_back(encoding);
-  const std::string best = *std::min_element(trained.begin(), trained.end(), [&](const auto& a, const auto& b) {
-    return mean_perplexity(measured, a, columns.train_length) < mean_perplexity(measured, b, columns.train_length);
+  const auto at = [&](const std::string& encoding, int64_t length) {
+    return mean_perplexity(measured, encoding, length);
+  };
+  const auto best = std::min_element(trained.begin(), trained.end(), [&](const auto& a, const auto& b) {
+    return at(a, columns.train_length) < at(b, columns.train_length);
   });
-  return fmt::format("Lowest perplexity at L: {}. At {} tokens at most {:.0f} % above their own at L: {}.", best,
-                     columns.lengths.back(), (growth - 1) * 100, listed(keep));
+  std::string text = fmt::format("Lowest perplexity at L: {}.", *best);
+  if (columns.lengths.size() == 1) return text;
+  std::vector<std::string> keep, lose;
+  for (const std::string& encoding : trained) {
+    const bool keeps = at(encoding, columns.lengths.back()) <= growth * at(encoding, columns.train_length);
+    (keeps ? keep : lose).push_back(encoding);
+  }
+  return text + fmt::format(" At {} tokens at most {:.0f} % above their own at L: {}.", columns.lengths.back(),
+                            (growth - 1) * 100, keep.size() <= lose.size() ? listed(keep) : "all but " + listed(lose));
+}
+
+// What the formulas of the encoding `expression` were, where it took part.
+std::string formulas_text(const QuestionRun& job) {
+  if (std::find(job.encodings.begin(), job.encodings.end(), "expression") == job.encodings.end()) return "";
+  const EncodingSettings& e = job.settings.encoding;
+  std::string text = fmt::format("; expression: frequency = {}, bias = {}", e.frequency, e.bias.empty() ? "0" : e.bias);
+  for (size_t i = 0; i < e.learned.size(); ++i) text += fmt::format(", {} learned from {}", e.learned[i], e.starts[i]);
+  return text;
 }
 
 Answer run(const QuestionRun& job) {
-  const std::vector<Measured> measured = all_done(job);
+  const Outcome outcome = all_done(job);
+  const std::vector<Measured>& measured = outcome.measured;
   write_file_atomically(job.folder.file("loss_by_position.csv"), loss_by_position_csv(measured));
   const Columns columns = columns_of(job.settings);
   std::vector<std::string> trained, readers;
-  for (const std::string& encoding : job.encodings) (reads_rope(encoding) ? readers : trained).push_back(encoding);
+  for (const std::string& encoding : job.encodings)
+    if (!std::isnan(mean_perplexity(measured, encoding, columns.train_length)))
+      (reads_rope(encoding) ? readers : trained).push_back(encoding);
   // The best beyond the training length first; last, those that do not know such positions.
   const auto rank = [&](const std::string& encoding) {
     for (auto length = columns.lengths.rbegin(); length != columns.lengths.rend(); ++length)
@@ -286,27 +358,26 @@ Answer run(const QuestionRun& job) {
   std::stable_sort(trained.begin(), trained.end(), by_rank);
   std::stable_sort(readers.begin(), readers.end(), by_rank);
 
-  const auto report = [&](Speeds speeds) {
-    Report page{.title = title, .verdict = verdict(measured, trained, columns), .sections = {}};
-    page.sections.push_back({.heading = "Trained, each under the same settings",
-                             .text = "Sorted by the perplexity at the greatest length.",
-                             .tables = {table_of_trained(job, measured, trained, speeds)},
-                             .charts = charts_of(measured, trained, columns.train_length),
+  std::string failures;
+  for (const std::string& failure : outcome.failed) failures += " Not trained: " + failure + ".";
+  Report page{.title = title, .verdict = verdict(measured, trained, columns) + failures, .sections = {}};
+  page.sections.push_back({.heading = "Trained, each under the same settings",
+                           .text = training_text(job.settings) + "\n\nSorted by the perplexity at the greatest length.",
+                           .tables = {table_of_trained(job, measured, trained)},
+                           .charts = charts_of(measured, trained, columns.train_length),
+                           .listing = {}});
+  page.sections[0].tables[0].caption += formulas_text(job);
+  if (!readers.empty())
+    page.sections.push_back({.heading = "Reading what rope has learned",
+                             .text = "",
+                             .tables = {table_of_readers(job, measured, readers)},
+                             .charts = charts_of(measured, readers, columns.train_length),
                              .listing = {}});
-    if (!readers.empty())
-      page.sections.push_back({.heading = "Reading what rope has learned",
-                               .text = "",
-                               .tables = {table_of_readers(job, measured, readers)},
-                               .charts = charts_of(measured, readers, columns.train_length),
-                               .listing = {}});
-    page.sections.push_back(
-        {.heading = "Settings", .text = "", .tables = {}, .charts = {}, .listing = to_toml(job.settings)});
-    return page;
-  };
-  // The page repeats byte for byte, so it has no speeds.
-  return {.report = report(Speeds::left_out),
-          .text = report_text(report(Speeds::shown)),
-          .results_csv = results_csv(measured)};
+  page.sections.push_back(
+      {.heading = "Settings", .text = "", .tables = {}, .charts = {}, .listing = to_toml(job.settings)});
+  Report shown = page;
+  shown.sections[0].tables[0] = with_speeds(shown.sections[0].tables[0], job, measured);
+  return {.report = page, .text = report_text(shown), .results_csv = results_csv(measured)};
 }
 
 void check(const Settings& settings) {
@@ -324,6 +395,7 @@ Experiment all_encodings() {
   return {.question = "What does each encoding cost within L, and keep beyond?",
           .defaults = defaults,
           .encodings = every_encoding(),
+          .takes_others = true,
           .quick = {"run.seeds=1", "run.encodings=[rope, hope, nope, alibi, kerple_log, sinusoidal]"},
           .check = check,
           .run = run};

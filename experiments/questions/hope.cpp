@@ -41,8 +41,6 @@ Experiment hope() {
           .encodings = {"rope", "hope"},
           .check =
               [](const Settings& s) {
-                require<UsageError>(s.run.encodings.empty(), "hope",
-                                    "compares rope and hope; run.encodings must be []");
                 require_multiples("hope", s, {1, 4});
               },
           .run = run};

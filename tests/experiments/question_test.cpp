@@ -1,9 +1,11 @@
 // The main job, made small: what it prints, what it leaves, and that it is the sum of its training runs.
 #include <doctest/doctest.h>
-
-#include <sstream>
+#include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <map>
+#include <sstream>
 
 #include "tests/support/command.hpp"
 
@@ -130,7 +132,7 @@ TEST_CASE("run all_encodings: a table of what is trained, one of what reads rope
     std::string name, at_length, at_2, at_4, at_8, difference;
     words >> name >> at_length >> at_2 >> at_4 >> at_8 >> difference;
     if (name == "learned") CHECK((at_2 == "-" && at_4 == "-" && at_8 == "-"));
-    if (name == "learned" || name == "nope") CHECK((difference[0] == '+' || difference[0] == '-'));
+    if (name == "learned" || name == "nope") CHECK(difference.find('.') != std::string::npos);
     if (name == "rope" || name == "nope" || name == "learned" || name == "yarn") encodings.push_back(name);
     const auto columns = std::count_if(line.begin(), line.end(), [](char c) { return (c & 0xC0) != 0x80; });
     if (line.find('/') == std::string::npos) CHECK_MESSAGE(columns <= 80, line);
@@ -139,7 +141,6 @@ TEST_CASE("run all_encodings: a table of what is trained, one of what reads rope
   CHECK(encodings[2] == "learned");  // after those that know longer texts
   CHECK(encodings[3] == "yarn");     // in the table below
   CHECK(result.out.find("±") != std::string::npos);
-  CHECK(result.out.find("tokens/s") != std::string::npos);
   const std::string report = text_of(folder / "out/report.html");
   CHECK(report.find("tokens/s") == std::string::npos);
   CHECK(report.find("<svg") != std::string::npos);
@@ -194,7 +195,10 @@ TEST_CASE("run all_encodings with one seed has no interval; it needs rope, each 
   refused(small_sweep(folder, {"run.encodings=[rope, hop]"}), "did you mean 'hope'?");
   refused(small_sweep(folder, {"run.encodings=rope"}), "needs a list [\"a\", \"b\", ...]");
   refused(small_sweep(folder, {"eval.lengths=[8,32]"}), "1 x train.length = 16");
-  refused(small_hope(folder, {"run.encodings=[rope, nope]"}), "compares rope and hope");
+  refused(small_hope(folder, {"run.encodings=[rope, nope]"}), "hope trains rope, hope; run.encodings must be []");
+  std::vector<std::string> short_windows = small_hope(folder, {"train.length=4", "eval.lengths=[4]"});
+  short_windows[1] = "all_encodings";
+  refused(short_windows, "; leave fope out with run.encodings");
   std::vector<std::string> quick = small_hope(folder);
   quick.push_back("--quick");
   refused(quick, "hope has no quick form");
@@ -268,4 +272,121 @@ TEST_CASE("eval: the same numbers as the run, and other lengths") {
           "these settings are of phasor run hope");
   refused({"run", "hope", "--config", rope + "/settings.toml", "--out", rope},
           "run.question (\"none\" there, \"hope\" here)");
+}
+
+namespace {
+
+// Of results.csv: the loss in the row that begins so.
+double loss_in(const std::string& rows, const std::string& start) {
+  const size_t at = rows.find("\n" + start + ",");
+  REQUIRE(at != std::string::npos);
+  const size_t windows = rows.find(',', at + start.size() + 2);
+  return std::stod(rows.substr(windows + 1));
+}
+
+// The lines of a table that begin with a name, by name; of two the later one.
+std::map<std::string, std::vector<std::string>> rows_of(const std::string& text) {
+  std::map<std::string, std::vector<std::string>> rows;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream words(line);
+    std::string name;
+    words >> name;
+    rows[name] = {};
+    for (std::string word; words >> word;) rows[name].push_back(word);
+  }
+  return rows;
+}
+
+}  // namespace
+
+TEST_CASE("run all_encodings: the difference to rope is that of the losses at L in results.csv, paired by seed") {
+  const TemporaryFolder folder;
+  const CommandResult result = run_phasor(small_sweep(folder, {"train.learning_rate=0.02"}));
+  REQUIRE_MESSAGE(result.exit_code == 0, result.err);
+  const std::string rows = text_of(folder / "out/results.csv");
+  const double first = loss_in(rows, "nope,1,16") - loss_in(rows, "rope,1,16"),
+               second = loss_in(rows, "nope,2,16") - loss_in(rows, "rope,2,16");
+  // Two values: the deviation is |first - second| / sqrt(2), t = 12.7062.
+  const std::string expected =
+      fmt::format("{:+.3f} \u00b1{:.3f}", (first + second) / 2, 12.7062 * std::abs(first - second) / 2);
+  CHECK_MESSAGE(result.out.find(expected) != std::string::npos, expected, "\n", result.out);
+}
+
+TEST_CASE("run all_encodings: a reader reads rope's model of its own seed, and the verdict is the table's") {
+  const TemporaryFolder folder;
+  const CommandResult result =
+      run_phasor(small_sweep(folder, {"train.learning_rate=0.02", "run.encodings=[rope, nope, alibi, yarn]"}));
+  REQUIRE_MESSAGE(result.exit_code == 0, result.err);
+  const std::string rows = text_of(folder / "out/results.csv");
+  for (const char* seed : {"1", "2"}) {
+    const CommandResult eval = run_phasor({"eval", (folder / "out/rope-seed").string() + seed, "--encoding", "yarn"});
+    const double perplexity = std::stod(rows_of(eval.out.substr(0, eval.out.find("Bits")))["yarn"][4]);
+    CHECK(std::exp(loss_in(rows, std::string("yarn,") + seed + ",128")) == doctest::Approx(perplexity).epsilon(2e-4));
+  }
+  std::string best, keep;
+  double lowest = 1e9;
+  const std::string verdict = result.out.substr(result.out.find("Lowest perplexity"));
+  for (const std::string name : {"rope", "nope", "alibi"}) {
+    const auto perplexity = [&](const std::string& length) {
+      return (std::exp(loss_in(rows, name + ",1," + length)) + std::exp(loss_in(rows, name + ",2," + length))) / 2;
+    };
+    if (perplexity("16") < lowest) lowest = perplexity("16"), best = name;
+    const bool keeps = perplexity("128") <= 1.1 * perplexity("16");
+    const std::string above = verdict.substr(verdict.find("their own"));
+    CHECK((above.find(name) != std::string::npos) == (keeps != (above.find("all but") != std::string::npos)));
+  }
+  CHECK(verdict.starts_with("Lowest perplexity at L: " + best + "."));
+}
+
+TEST_CASE("run all_encodings: tokens/s is the median of timing.jsonl, and a line that is none keeps nothing back") {
+  const TemporaryFolder folder;
+  REQUIRE(run_phasor(small_sweep(folder)).exit_code == 0);
+  const auto again = [&] {
+    fs::remove(folder / "out/results.csv");
+    std::vector<std::string> resumed = small_sweep(folder);
+    resumed.push_back("--resume");
+    const CommandResult result = run_phasor(resumed);
+    REQUIRE_MESSAGE(result.exit_code == 0, result.err);
+    return result.out;
+  };
+  write_text(folder / "out/rope-seed1/timing.jsonl", "{\"tokens_per_second\":300}\n{\"tokens_per_second\":\"x\"}\n");
+  write_text(folder / "out/rope-seed2/timing.jsonl", "{\"tokens_per_second\":100}\nno\n{\"tokens_per_second\":250}\n");
+  fs::remove(folder / "out/nope-seed1/timing.jsonl");
+  fs::remove(folder / "out/nope-seed2/timing.jsonl");
+  const std::string text = again();
+  CHECK(rows_of(text)["rope"].back() == "250");
+  CHECK(rows_of(text)["nope"].back() == "-");
+  for (const char* run : {"rope-seed1", "rope-seed2", "learned-seed1", "learned-seed2"})
+    fs::remove(folder / "out" / run / "timing.jsonl");
+  CHECK(again().find("tokens/s") == std::string::npos);  // no column of nothing
+
+  // Results of another run, or edited ones, are not believed.
+  const std::string rows = text_of(folder / "out/results.csv"), rope = text_of(folder / "out/rope-seed1/results.csv");
+  fs::copy_file(folder / "out/nope-seed1/results.csv", folder / "out/rope-seed1/results.csv",
+                fs::copy_options::overwrite_existing);
+  again();
+  CHECK(text_of(folder / "out/results.csv") == rows);
+  std::string edited = rope;
+  edited.replace(edited.find(",16,64,4") + 7, 1, "9");  // the loss
+  write_text(folder / "out/rope-seed1/results.csv", edited);
+  again();
+  CHECK(text_of(folder / "out/results.csv") == rows);
+}
+
+TEST_CASE("train refuses run.encodings, which it would not read") {
+  const TemporaryFolder folder;
+  std::vector<std::string> train = small_hope(folder, {"run.encodings=[hope]"});
+  train[0] = "train";
+  train.erase(train.begin() + 1);
+  CHECK(run_phasor(train).exit_code == 2);
+}
+
+TEST_CASE("run all_encodings: a training that breaks does not take the others' results with it") {
+  const TemporaryFolder folder;
+  const CommandResult result = run_phasor(small_sweep(
+      folder, {"run.encodings=[rope, nope, expression]", "run.seeds=1", "train.steps=20", "train.learning_rate=0.05",
+               "encoding.bias=sqrt(p - 0.4) * distance", "encoding.learned=[p]", "encoding.starts=[\"0.5\"]"}));
+  CHECK_MESSAGE(fs::exists(folder / "out/results.csv"), result.err);
+  CHECK_MESSAGE(result.err.find("expression") != std::string::npos, result.err);  // which one it was
 }
