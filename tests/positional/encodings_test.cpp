@@ -68,7 +68,7 @@ TEST_CASE("every encoding tells what it is") {
     CAPTURE(name);
     CHECK(!entry.summary.empty());
     CHECK(entry.summary.size() <= 63);  // `phasor list` has 80 columns
-    CHECK(entry.paper.find("arXiv") != std::string::npos);
+    CHECK_MESSAGE(!entry.paper.empty(), "say where the idea is from, \"own\" if it is new");
     CHECK((entry.unsure.empty() || entry.unsure.ends_with(".")));
   }
 }
@@ -92,13 +92,19 @@ TEST_CASE("encodings: the claims that hold are the claims that are made") {
                                       at_zero.scores.value()));
     // Angles near 100 000 rad carry 1.5e-11 in double; scores of 16 channels of order 1 add some ten of those.
     // What is added to the embedding enters the content, wherever the window begins.
-    CHECK((!encoding.embed && largest_shift <= 1e-9) == claims(entry, Claim::relative));
+    const auto check_claim = [&](bool holds, Claim claim, const char* statement) {
+      const bool claimed = claims(entry, claim);
+      CHECK_MESSAGE(holds == claimed, name,
+                    claimed ? " claims but does not hold: " : " holds but does not claim: ", statement);
+    };
+    check_claim(!encoding.embed && largest_shift <= 1e-9, Claim::relative,
+                "relative, scores that depend on differences of positions only");
 
     const auto norms = [](const Var& x) { return sum(mul(x.value(), x.value()), {-1}); };
     const bool norms_stay = largest_difference(norms(at_zero.q), norms(inputs.q)) <= 1e-12 &&
                             largest_difference(norms(at_zero.k), norms(inputs.k)) <= 1e-12;
-    CHECK(norms_stay == claims(entry, Claim::preserves_norm));
-    CHECK(learned.all().empty() == claims(entry, Claim::no_parameters));
+    check_claim(norms_stay, Claim::preserves_norm, "preserves_norm, the lengths of q and k");
+    check_claim(learned.all().empty(), Claim::no_parameters, "no_parameters, nothing that is learned");
   }
 }
 

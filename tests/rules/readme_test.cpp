@@ -59,8 +59,12 @@ TEST_CASE("the README's table of encodings is what the encodings say") {
   const size_t table = readme.find(begin) + begin.size(), after = readme.find(end);
   REQUIRE_MESSAGE((readme.find(begin) != std::string::npos && after != std::string::npos && table <= after),
                   "the README needs the lines ", begin, "and ", end);
-  CHECK_MESSAGE(readme.substr(table, after - table) == phasor::encodings_markdown(),
-                "write it again: ./phasor list encodings --markdown > table.md && sed -i "
+  const std::string there = readme.substr(table, after - table), now = phasor::encodings_markdown();
+  const auto [differs, differs_now] = std::mismatch(there.begin(), there.end(), now.begin(), now.end());
+  const size_t row = now.rfind('\n', static_cast<size_t>(differs_now - now.begin())) + 1;
+  CHECK_MESSAGE((differs == there.end() && differs_now == now.end()), "the first row that differs should be\n",
+                now.substr(row, now.find('\n', row) - row),
+                "\nwrite the table again: ./phasor list encodings --markdown > table.md && sed -i "
                 "-e '/^<!-- encodings/,/^<!-- end/{//!d}' -e '/^<!-- encodings/r table.md' README.md && rm table.md");
 }
 
