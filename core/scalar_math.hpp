@@ -69,7 +69,7 @@ V logistic(V x) {
     return (x >= 0 ? V(1) : e) / (V(1) + e);
   } else {
     namespace hn = simd::hn;
-    const V e = simd::exp_of_nonpositive(hn::Neg(hn::Abs(x))), one = constant<V>(1);
+    const V e = simd::quick_exp(hn::Neg(hn::Abs(x))), one = constant<V>(1);
     return hn::IfThenElse(hn::Lt(x, constant<V>(0)), e, one) / (one + e);
   }
 }

@@ -114,19 +114,10 @@ T max_lanes(Vec<T> v) {
   return hn::GetLane(hn::MaxOfLanes(Tag<T>(), v));
 }
 
-// x - q ln 2. The nearest f32 is 2e-9 above ln 2: `fine` takes that into account, with one multiply-add more.
-template <bool fine, class V>
-V less_multiple_of_ln_2(V x, V q) {
-  const hn::DFromV<V> d;
-  const V r = hn::NegMulAdd(q, hn::Set(d, 0.693147182f), x);
-  return fine ? hn::MulAdd(q, hn::Set(d, 1.90465421e-9f), r) : r;
-}
-
 #if HWY_STATIC_TARGET <= HWY_AVX3
-// e^x of f32 to 1.06 ULP, and |x| / 20 ULP more where it is not `fine`, with NaN for NaN: x = q ln 2 + r with q a
-// multiple of 1/16 and |r| <= ln 2 / 32. Then e^x = 2^floor(q) t e^r, where t = 2^(q - floor(q)) is looked up and e^r =
-// 1 + r + r^2 / 2 + r^3 / 6 to 1e-8.
-template <bool fine, class V>
+// e^x of f32 to 1.06 ULP, with NaN for NaN: x = q ln 2 + r with q a multiple of 1/16 and |r| <= ln 2 / 32. Then e^x =
+// 2^floor(q) t e^r, where t = 2^(q - floor(q)) is looked up and e^r = 1 + r + r^2 / 2 + r^3 / 6 to 1e-8.
+template <class V>
 requires(sizeof(V) == 64 && sizeof(hn::TFromV<V>) == 4) V exp_f32_up_to_89(V x) {
   alignas(64) static constexpr float sixteenths[16] = {
       1.00000000f, 1.04427378f, 1.09050773f, 1.13878863f, 1.18920712f, 1.24185781f, 1.29683955f, 1.35425555f,
@@ -136,23 +127,24 @@ requires(sizeof(V) == 64 && sizeof(hn::TFromV<V>) == 4) V exp_f32_up_to_89(V x) 
   const V bounded = hn::Max(c(-104), x);  // e^-104 rounds to 0. Max returns its second operand when that is NaN.
   // Adding 1.5 * 2^19 leaves round(16 x / ln 2) in the low bits of the mantissa, where the lookup reads four of them.
   const V magic = c(786432), shifted = hn::MulAdd(bounded, c(1.44269504f), magic), q = shifted - magic;
-  const V r = less_multiple_of_ln_2<fine>(bounded, q);
+  const V r = hn::MulAdd(q, c(1.90465421e-9f), hn::NegMulAdd(q, c(0.693147182f), bounded));  // ln 2 in two parts
   const V t{_mm512_permutexvar_ps(_mm512_castps_si512(shifted.raw), hn::Load(d, sixteenths).raw)};
   const V e_r_less_1 = hn::MulAdd(hn::MulAdd(c(0.166666667f), r, c(0.5f)), r * r, r);
   return V{_mm512_scalef_ps(hn::MulAdd(e_r_less_1, t, t).raw, q.raw)};  // scalef takes the floor of q by itself
 }
 #endif
 
-// The same to 1.02 ULP: x = q ln 2 + r with |r| <= ln 2 / 2, e^x = 2^q e^r, and e^r = 1 + r + r^2 P(r) with P fitted
-// for the least relative error (3e-9).
-template <bool fine, class V>
+// e^x of f32 to 1.02 ULP, with NaN for NaN: x = q ln 2 + r with |r| <= ln 2 / 2, e^x = 2^q e^r, and e^r = 1 + r + r^2
+// P(r) with P fitted for the least relative error (3e-9).
+template <class V>
 V exp_f32_up_to_89(V x) {
   const hn::DFromV<V> d;
   const hn::RebindToSigned<decltype(d)> integers;
   const auto c = [&](float value) { return hn::Set(d, value); };
   // Adding 1.5 * 2^23 leaves round(x / ln 2) in the low bits of the mantissa.
   const V magic = c(12582912), shifted = hn::MulAdd(x, c(1.44269504f), magic), q = shifted - magic;
-  const V r = less_multiple_of_ln_2<fine>(x, q), r2 = r * r;
+  const V r = hn::MulAdd(q, c(1.90465421e-9f), hn::NegMulAdd(q, c(0.693147182f), x));  // ln 2 in two parts
+  const V r2 = r * r;
   const V p01 = hn::MulAdd(c(0.1666652f), r, c(0.49999994f)), p23 = hn::MulAdd(c(0.008368781f), r, c(0.041668393f));
   const V p = hn::MulAdd(hn::MulAdd(c(0.0013814467f), r2, p23), r2, p01);
   const V e_r = hn::MulAdd(p, r2, r) + c(1);
@@ -171,7 +163,7 @@ template <class V>
 V exp(V x) {
   if constexpr (sizeof(hn::TFromV<V>) == 4) {
     // e^89 overflows by itself. Min returns its second operand when that is NaN.
-    return exp_f32_up_to_89<true>(hn::Min(hn::Set(hn::DFromV<V>(), 89.0f), x));
+    return exp_f32_up_to_89(hn::Min(hn::Set(hn::DFromV<V>(), 89.0f), x));
   } else {
     const hn::DFromV<V> d;
     const V overflow = hn::Set(d, 709.782712893384), infinity = hn::Set(d, std::numeric_limits<double>::infinity());
@@ -180,14 +172,31 @@ V exp(V x) {
   }
 }
 
-// e^x for x up to 0, where nothing overflows: NaN for NaN, anything for other x. The smaller e^x is, the larger may its
-// error be: 2 ULP at e^-20, 5 ULP at e^-87; beside e^0 that is nothing.
+// e^x to 2 ULP, and |x| / 20 ULP more, for sums over it: NaN for NaN, and infinity where e^x overflows. As
+// exp_f32_up_to_89, with fewer operations: q is a multiple of 1/32, e^r = 1 + c r + r^2 / 2 with c fitted for the least
+// relative error (5e-8), and the nearest f32 of ln 2, 2e-9 above it, has to do. Far above 88, where q lies far from
+// x / ln 2, the result is infinite all the same: 1 + c r + r^2 / 2 has no root.
 template <class V>
-V exp_of_nonpositive(V x) {
-  if constexpr (sizeof(hn::TFromV<V>) == 4)
-    return exp_f32_up_to_89<false>(x);
-  else
-    return exp(x);
+V quick_exp(V x) {
+#if HWY_STATIC_TARGET <= HWY_AVX3
+  if constexpr (sizeof(V) == 64 && sizeof(hn::TFromV<V>) == 4) {
+    alignas(64) static constexpr float powers[32] = {
+        1.00000000f, 1.02189720f, 1.04427373f, 1.06714046f, 1.09050775f, 1.11438680f, 1.13878858f, 1.16372490f,
+        1.18920708f, 1.21524739f, 1.24185777f, 1.26905096f, 1.29683959f, 1.32523668f, 1.35425556f, 1.38390994f,
+        1.41421354f, 1.44518077f, 1.47682619f, 1.50916445f, 1.54221082f, 1.57598090f, 1.61049032f, 1.64575553f,
+        1.68179286f, 1.71861935f, 1.75625217f, 1.79470909f, 1.83400810f, 1.87416768f, 1.91520655f, 1.95714414f};
+    const hn::DFromV<V> d;
+    const auto c = [&](float value) { return hn::Set(d, value); };
+    const V bounded = hn::Max(c(-104), x);
+    const V magic = c(393216), shifted = hn::MulAdd(bounded, c(1.44269504f), magic), q = shifted - magic;
+    const V r = hn::NegMulAdd(q, c(0.693147182f), bounded);
+    const V t{_mm512_permutex2var_ps(hn::Load(d, powers).raw, _mm512_castps_si512(shifted.raw),
+                                     hn::Load(d, powers + 16).raw)};
+    const V e_r = hn::MulAdd(hn::MulAdd(r, c(0.5f), c(1.00001466f)), t * r, t);
+    return V{_mm512_scalef_ps(e_r.raw, q.raw)};
+  }
+#endif
+  return exp(x);
 }
 
 // Natural logarithm of a number above 0, to about 1 ULP; NaN for NaN.
@@ -218,27 +227,6 @@ void map_pair(int64_t n, T* y0, T* y1, F f, const X*... x) {
     store_first<T>(n - i, v0, y0 + i);
     store_first<T>(n - i, v1, y1 + i);
   }
-}
-
-// y[i] = f(x0[i], x1[i], ...) for i < n; returns the sum of y. The order of the additions depends on n alone.
-template <class T, class F, class... X>
-T map_sum(int64_t n, T* y, F f, const X*... x) {
-  Vec<T> a0 = set<T>(0), a1 = a0;
-  int64_t i = 0;
-  for (; i + 2 * lanes<T> <= n; i += 2 * lanes<T>) {
-    const Vec<T> v0 = f(load<T>(x + i)...), v1 = f(load<T>(x + i + lanes<T>)...);
-    store<T>(v0, y + i);
-    store<T>(v1, y + i + lanes<T>);
-    a0 = a0 + v0;
-    a1 = a1 + v1;
-  }
-  for (; i < n; i += lanes<T>) {
-    const int64_t count = std::min(n - i, lanes<T>);
-    const Vec<T> v = f(load_first<T>(count, x + i)...);
-    store_first<T>(count, v, y + i);
-    a0 = a0 + hn::IfThenElseZero(hn::FirstN(Tag<T>(), static_cast<size_t>(count)), v);
-  }
-  return sum_lanes<T>(a0 + a1);
 }
 
 // Sum of f(x0[i], x1[i], ...) for i < n. Four accumulators hide the latency of the addition; the order of the additions
@@ -326,39 +314,33 @@ T maximum_of_numbers(int64_t n, const T* x) {
   return max_lanes<T>(hn::Max(hn::Max(m0, m1), hn::Max(m2, m3)));
 }
 
-// The sum of y[i] = f(x[i]) for i < n, and the maximum_of_numbers of next[i]: f of one row keeps the processor busy
-// while another one arrives from memory. y is written unless it is nullptr. The order of the additions depends on n
-// alone. Rows that follow these in memory are asked for 8 KB ahead, and half as far where they are to be written: left
-// alone, the processor stops at each page. (Asking for a line beyond the last row does nothing.)
-template <class T, class F>
-std::pair<T, T> map_sum_and_maximum(int64_t n, T* y, F f, const T* x, const T* next) {
-  constexpr int64_t ahead = 8192 / sizeof(T);
-  Vec<T> a0 = set<T>(0), a1 = a0, m0 = set<T>(next[0]), m1 = m0;
-  int64_t i = 0;
-  for (; i + 2 * lanes<T> <= n; i += 2 * lanes<T>) {
-    __builtin_prefetch(next + ahead + i);
-    __builtin_prefetch(next + ahead + i + lanes<T>);
-    const Vec<T> v0 = f(load<T>(x + i)), v1 = f(load<T>(x + i + lanes<T>));
+// Sum of y[i] = e^(x[i] - shift) for i < n; nothing is written where y is nullptr. The order of the additions depends
+// on n alone. For loops over rows: what follows x in memory is asked for 12 KB ahead, and what follows y half as far,
+// because the processor by itself stops at each page. (Asking for an address beyond the last row does nothing.)
+template <class T>
+HWY_INLINE T sum_of_exponentials(int64_t n, T* y, T shift, const T* x) {
+  constexpr int64_t ahead = 12288 / sizeof(T);
+  const Vec<T> by = set<T>(shift), none = set<T>(-std::numeric_limits<T>::infinity());
+  Vec<T> sum = set<T>(0);
+  for (int64_t i = 0; i < n; i += lanes<T>) {
+    const int64_t count = n - i;
+    __builtin_prefetch(x + i + ahead);
+    Vec<T> v = none;
+    if (count >= lanes<T>)
+      v = load<T>(x + i);
+    else
+      v = hn::IfThenElse(hn::FirstN(Tag<T>(), static_cast<size_t>(count)), load_first<T>(count, x + i), none);
+    v = quick_exp(v - by);
+    sum = sum + v;
     if (y) {
-      __builtin_prefetch(y + ahead / 2 + i, 1);
-      __builtin_prefetch(y + ahead / 2 + i + lanes<T>, 1);
-      store<T>(v0, y + i);
-      store<T>(v1, y + i + lanes<T>);
+      __builtin_prefetch(y + i + ahead / 2, 1);
+      if (count >= lanes<T>)
+        store<T>(v, y + i);
+      else
+        store_first<T>(count, v, y + i);
     }
-    a0 = a0 + v0;
-    a1 = a1 + v1;
-    m0 = hn::Max(m0, load<T>(next + i));
-    m1 = hn::Max(m1, load<T>(next + i + lanes<T>));
   }
-  for (; i < n; i += lanes<T>) {
-    const int64_t count = std::min(n - i, lanes<T>);
-    const auto mask = hn::FirstN(Tag<T>(), static_cast<size_t>(count));
-    const Vec<T> v = f(load_first<T>(count, x + i));
-    if (y) store_first<T>(count, v, y + i);
-    a0 = a0 + hn::IfThenElseZero(mask, v);
-    m0 = hn::Max(m0, hn::IfThenElse(mask, load_first<T>(count, next + i), m0));
-  }
-  return {sum_lanes<T>(a0 + a1), max_lanes<T>(hn::Max(m0, m1))};
+  return sum_lanes<T>(sum);
 }
 
 }  // namespace phasor::simd

@@ -7,6 +7,7 @@
 #include "core/arguments.hpp"
 #include "core/dispatch.hpp"
 #include "core/ids.hpp"
+#include "core/ops/reduce.hpp"
 #include "core/rows.hpp"
 #include "core/simd.hpp"
 
@@ -35,30 +36,35 @@ Tensor cross_entropy_by_row(const Tensor& logits, const Tensor& targets, int64_t
 
 namespace {
 
-// The targets as i64 in row-major order.
-Tensor checked_targets(const char* op, const Tensor& logits, const Tensor& targets, int64_t ignore) {
+// The targets as i64 in row-major order, and how many of them are not ignored.
+struct Targets {
+  Tensor ids;
+  int64_t counted;
+};
+
+Targets checked_targets(const char* op, const Tensor& logits, const Tensor& targets, int64_t ignore) {
   require_float(op, "logits", logits);
   require_defined(op, "targets", targets);
   require(logits.rank() >= 1 && logits.shape().without(-1) == targets.shape(), op, "logits is ", logits.shape(),
           ", targets is ", targets.shape(), "; logits must be the shape of targets and one more axis, the classes");
   const int64_t classes = logits.extent(-1);
   if (targets.dtype() == Dtype::i32 || targets.dtype() == Dtype::i64) {
-    const Tensor wanted = targets.to(Dtype::i64).contiguous();
-    const int64_t* const target = wanted.data<int64_t>();
-    int64_t inside = 0;
-    for (int64_t row = 0; row < wanted.size(); ++row)
-      inside += static_cast<uint64_t>(target[row]) < static_cast<uint64_t>(classes) || target[row] == ignore;
-    if (inside == wanted.size()) return wanted;
+    const Tensor ids = targets.to(Dtype::i64).contiguous();
+    const int64_t* const id = ids.data<int64_t>();
+    int64_t outside = 0, ignored = 0;
+    for (int64_t row = 0; row < ids.size(); ++row) {
+      outside += static_cast<uint64_t>(id[row]) >= static_cast<uint64_t>(classes) && id[row] != ignore;
+      ignored += id[row] == ignore;
+    }
+    if (outside == 0) return {ids, ids.size() - ignored};
   }
   checked_ids(op, "target", targets, classes, ignore);  // throws, and says which one is wrong
-  return targets;
+  return {};
 }
 
-int64_t counted_rows(const char* op, const Tensor& targets, int64_t ignore) {
-  const int64_t* const first = targets.data<int64_t>();
-  const int64_t counted = targets.size() - std::count(first, first + targets.size(), ignore);
-  require<ValueError>(counted > 0, op, "all ", targets.size(), " targets are ignored; a mean needs at least one row");
-  return counted;
+void require_counted(const char* op, const Targets& targets) {
+  require<ValueError>(targets.counted > 0, op, "all ", targets.ids.size(),
+                      " targets are ignored; a mean needs at least one row");
 }
 
 // A row of logits that counts: where it and the row of its gradient begin, its target and place among the targets.
@@ -67,7 +73,7 @@ struct Row {
   const T* logits;
   T* dlogits;
   int64_t target, place;
-  T largest, normaliser;  // the maximum m, and the sum of e^(logit - m)
+  T shift, normaliser;  // a number that keeps e^(logit - shift) in range, and the sum of these
 };
 
 // The tiles of a loop over rows: some 32 KB of logits, few enough for arrays on the stack.
@@ -76,24 +82,25 @@ int64_t rows_of_tile(int64_t classes) {
   return std::clamp<int64_t>(8192 / std::max<int64_t>(classes, 1), 1, most_rows);
 }
 
-// The normaliser of each row, in order; the exponentials go to dlogits where there is one. done(k) follows when the
-// next row is on its way. Maxima are found two rows ahead. (A NaN need not show in one: e^(NaN - m) is NaN again.)
-template <class T, class Done>
-void normalise(int64_t classes, Row<T>* rows, int64_t count, Done done) {
-  constexpr int64_t ahead = 2;
-  for (int64_t k = 0; k < std::min(ahead, count); ++k)
-    rows[k].largest = simd::maximum_of_numbers(classes, rows[k].logits);
-  for (int64_t k = 0; k < count; ++k) {
-    const simd::Vec<T> shift = simd::set<T>(rows[k].largest);
-    const auto exponential = [&](auto v) { return simd::exp_of_nonpositive(v - shift); };
-    Row<T>& later = rows[std::min(k + ahead, count - 1)];
-    const auto [sum, largest] =
-        simd::map_sum_and_maximum(classes, rows[k].dlogits, exponential, rows[k].logits, later.logits);
-    rows[k].normaliser = sum;
-    if (k + ahead < count) later.largest = largest;
-    if (k > 0) done(k - 1);
-  }
-  if (count > 0) done(count - 1);
+// Shift and normaliser of a row; the exponentials go to dlogits where there is one. In line, so that the constants of
+// the exponential stay in registers from row to row; the rare second attempt is not.
+template <class T>
+HWY_INLINE void normalise_by(T shift, int64_t classes, Row<T>& row) {
+  row.shift = shift;
+  row.normaliser = simd::sum_of_exponentials(classes, row.dlogits, shift, row.logits);
+}
+template <class T>
+HWY_NOINLINE void normalise_by_maximum(int64_t classes, Row<T>& row) {
+  normalise_by(simd::maximum_of_numbers(classes, row.logits), classes, row);
+}
+
+// The target's own logit as the shift needs no search for a maximum, and makes the normaliser e^loss. Where that is
+// above e^16, exponentials lose digits and overflow; there, and where it is NaN, the maximum is the shift. (A NaN need
+// not show in the maximum: e^(NaN - m) is NaN again.)
+template <class T>
+HWY_INLINE void normalise(int64_t classes, Row<T>& row) {
+  normalise_by(row.logits[row.target], classes, row);
+  if (!(row.normaliser < T(8.9e6))) normalise_by_maximum(classes, row);
 }
 
 // The loss of each row in row-major order, in double.
@@ -109,19 +116,24 @@ Tensor row_losses(const Tensor& logits, const Tensor& targets, int64_t ignore) {
     double* const loss = losses.data<double>();
     parallel_for(loop.count(), rows_of_tile(classes), [&](int64_t begin, int64_t end) {
       Row<T> rows[most_rows];
-      alignas(64) double normaliser[most_rows];
+      T log_normaliser[most_rows];
       int64_t count = 0;
       for (int64_t row = begin; row < end; ++row) {
         const std::array<int64_t, 2> at = loop.offsets(row);
         loss[at[1]] = 0;
         if (target[at[1]] != ignore) rows[count++] = {first + at[0], nullptr, target[at[1]], at[1], 0, 0};
       }
-      normalise(classes, rows, count, [&](int64_t k) { normaliser[k] = static_cast<double>(rows[k].normaliser); });
-      simd::map(
-          count, normaliser, [](auto v) { return simd::log_of_positive(v); }, normaliser);
-      for (int64_t k = 0; k < count; ++k)
-        loss[rows[k].place] = normaliser[k] + (static_cast<double>(rows[k].largest) -
-                                               static_cast<double>(rows[k].logits[rows[k].target]));
+      for (int64_t k = 0; k < count; ++k) {
+        normalise(classes, rows[k]);
+        log_normaliser[k] = rows[k].normaliser;
+      }
+      simd::map<T>(
+          count, log_normaliser, [](auto v) { return simd::log_of_positive(v); }, log_normaliser);
+      for (int64_t k = 0; k < count; ++k) {
+        const double beyond_target =
+            static_cast<double>(rows[k].shift) - static_cast<double>(rows[k].logits[rows[k].target]);
+        loss[rows[k].place] = beyond_target + static_cast<double>(log_normaliser[k]);
+      }
     });
   });
   return losses;
@@ -130,36 +142,36 @@ Tensor row_losses(const Tensor& logits, const Tensor& targets, int64_t ignore) {
 }  // namespace
 
 Tensor cross_entropy_by_row(const Tensor& logits, const Tensor& targets, int64_t ignore) {
-  return row_losses(logits, checked_targets("cross_entropy_by_row", logits, targets, ignore), ignore)
+  return row_losses(logits, checked_targets("cross_entropy_by_row", logits, targets, ignore).ids, ignore)
       .to(logits.dtype());
 }
 
 Tensor cross_entropy(const Tensor& logits, const Tensor& targets, int64_t ignore) {
-  const Tensor wanted = checked_targets("cross_entropy", logits, targets, ignore);
-  const int64_t counted = counted_rows("cross_entropy", wanted, ignore);
-  const Tensor losses = row_losses(logits, wanted, ignore);
-  const double total = simd::sum<double>(
-      losses.size(), [](auto v) { return v; }, static_cast<const double*>(losses.data<double>()));
-  return Tensor::scalar(total / static_cast<double>(counted), logits.dtype());
+  const Targets checked = checked_targets("cross_entropy", logits, targets, ignore);
+  require_counted("cross_entropy", checked);
+  const double total = sum(row_losses(logits, checked.ids, ignore)).item<double>();
+  return Tensor::scalar(total / static_cast<double>(checked.counted), logits.dtype());
 }
 
 Tensor cross_entropy_backward(const Tensor& logits, const Tensor& targets, int64_t ignore, const Tensor& dloss) {
   constexpr const char* op = "cross_entropy_backward";
-  const Tensor wanted = checked_targets(op, logits, targets, ignore);
+  const Targets checked = checked_targets(op, logits, targets, ignore);
   require_defined(op, "dloss", dloss);
   require(dloss.rank() == 0 || dloss.shape() == targets.shape(), op, "dloss is ", dloss.shape(), ", targets is ",
           targets.shape(), "; dloss must have the shape of targets or be a scalar");
   require_same_dtype(op, "logits", logits, "dloss", dloss);
   const bool of_mean = dloss.rank() == 0 && targets.rank() > 0;
-  const int64_t counted = of_mean ? counted_rows(op, wanted, ignore) : 1;
+  if (of_mean) require_counted(op, checked);
+  const int64_t share = of_mean ? checked.counted : 1;
   return with_float(op, logits.dtype(), [&]<class T>() {
     const Tensor from = dense_rows(logits), weights = dloss.broadcast_to(targets.shape());
     const Tensor dlogits = Tensor::empty_like(from);
     const int64_t classes = logits.extent(-1);
     if (dlogits.size() == 0) return dlogits;
-    const RowLoop<4> loop(targets.shape(), {dlogits.strides(), from.strides(), wanted.strides(), weights.strides()});
+    const RowLoop<4> loop(targets.shape(),
+                          {dlogits.strides(), from.strides(), checked.ids.strides(), weights.strides()});
     const T *const first = from.data<T>(), *const weight = weights.data<T>();
-    const int64_t* const target = wanted.data<int64_t>();
+    const int64_t* const target = checked.ids.data<int64_t>();
     T* const out = dlogits.data<T>();
     parallel_for(loop.count(), rows_of_tile(classes), [&](int64_t begin, int64_t end) {
       Row<T> rows[most_rows];
@@ -171,16 +183,21 @@ Tensor cross_entropy_backward(const Tensor& logits, const Tensor& targets, int64
           std::fill_n(out + at[0], classes, T(0));
           continue;
         }
-        factor[count] = weight[at[3]] / static_cast<T>(counted);
+        factor[count] = weight[at[3]] / static_cast<T>(share);
         rows[count++] = {first + at[1], out + at[0], target[at[2]], at[2], 0, 0};
       }
-      normalise(classes, rows, count, [&](int64_t k) {
+      const auto finish = [&](int64_t k) {
         T* const row = rows[k].dlogits;
         const simd::Vec<T> scale = simd::set<T>(factor[k] / rows[k].normaliser);
         simd::map(
             classes, row, [&](auto v) { return v * scale; }, static_cast<const T*>(row));
         row[rows[k].target] -= factor[k];
-      });
+      };
+      for (int64_t k = 0; k < count; ++k) {  // a row is finished when the next one's exponentials are on their way
+        normalise(classes, rows[k]);
+        if (k > 0) finish(k - 1);
+      }
+      if (count > 0) finish(count - 1);
     });
     return dlogits;
   });

@@ -170,9 +170,8 @@ Tensor softmax(const Tensor& x, int axis) {
   return with_float("softmax", x.dtype(), [&]<class T>() {
     const auto row = [](int64_t width, T* y, const std::array<const T*, 1>& x_row) {
       // Subtracting the maximum keeps e^x in range. A NaN may not show in the maximum, but it makes the sum NaN.
-      const simd::Vec<T> largest = simd::set<T>(simd::maximum_of_numbers(width, x_row[0]));
-      const T normaliser = simd::map_sum(
-          width, y, [&](auto v) { return simd::exp_of_nonpositive(v - largest); }, x_row[0]);
+      const T largest = simd::maximum_of_numbers(width, x_row[0]);
+      const T normaliser = simd::sum_of_exponentials(width, y, largest, x_row[0]);
       const simd::Vec<T> inverse = simd::set<T>(1 / normaliser);
       simd::map(
           width, y, [&](auto v) { return v * inverse; }, y);
@@ -180,7 +179,7 @@ Tensor softmax(const Tensor& x, int axis) {
     const auto bundle = [](const Bundle<T, 1>& b) {
       const PerLine<T> largest = largest_of(b);
       const auto exponential = [](auto v, auto m, auto total) {
-        const auto e = simd::exp_of_nonpositive(v - m);
+        const auto e = simd::quick_exp(v - m);
         return std::pair(e, total + e);
       };
       const PerLine<T> sum = sum_of_lines<T>(b.lines, b.length, [&](int64_t i, T* sums) {
@@ -224,10 +223,9 @@ Tensor log_softmax(const Tensor& x, int axis) {
   return with_float("log_softmax", x.dtype(), [&]<class T>() {
     // Two subtractions: max + log(sum) could round away all of x - max.
     const auto row = [](int64_t width, T* y, const std::array<const T*, 1>& x_row) {
-      const simd::Vec<T> largest = simd::set<T>(simd::maximum_of_numbers(width, x_row[0]));
-      const T normaliser = simd::sum<T>(
-          width, [&](auto v) { return simd::exp_of_nonpositive(v - largest); }, x_row[0]);
-      const simd::Vec<T> rest = simd::set<T>(std::log(normaliser));
+      const T maximum = simd::maximum_of_numbers(width, x_row[0]);
+      const T normaliser = simd::sum_of_exponentials<T>(width, nullptr, maximum, x_row[0]);
+      const simd::Vec<T> largest = simd::set<T>(maximum), rest = simd::set<T>(std::log(normaliser));
       simd::map(
           width, y, [&](auto v) { return v - largest - rest; }, x_row[0]);
     };
@@ -235,8 +233,8 @@ Tensor log_softmax(const Tensor& x, int axis) {
       const PerLine<T> largest = largest_of(b);
       PerLine<T> rest = sum_of_lines<T>(b.lines, b.length, [&](int64_t i, T* sums) {
         simd::map(
-            b.lines, sums, [](auto total, auto v, auto m) { return total + simd::exp_of_nonpositive(v - m); }, sums,
-            b.x_at(i), largest.values);
+            b.lines, sums, [](auto total, auto v, auto m) { return total + simd::quick_exp(v - m); }, sums, b.x_at(i),
+            largest.values);
       });
       for (int64_t line = 0; line < b.lines; ++line) rest.values[line] = std::log(rest.values[line]);
       for (int64_t i = 0; i < b.length; ++i)

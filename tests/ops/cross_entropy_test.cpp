@@ -140,6 +140,30 @@ TEST_CASE("cross_entropy: a NaN shows in its row, wherever it stands, and in no 
     }
 }
 
+TEST_CASE("cross_entropy: another logit any distance above or below the target's, all others masked") {
+  constexpr int64_t classes = 66, target = 3, other = 40;
+  const Tensor targets = Tensor::of<int64_t>({1}, {target});
+  for (const Dtype dtype : {Dtype::f32, Dtype::f64})
+    for (const double above :
+         {-1e30, -200.0, -30.0, -1.0, 0.0, 1.0, 15.0, 17.0, 60.0, 88.0, 90.0, 710.0, 1e5, 4e7, 1e30}) {
+      CAPTURE(above);
+      const double limit = dtype == Dtype::f32 ? 2e-6 : 1e-14;
+      const Tensor x = Tensor::full({1, classes}, -std::numeric_limits<double>::infinity(), dtype);
+      fill(x.select(1, target), 0.5);
+      fill(x.select(1, other), above + 0.5);
+      const double loss = cross_entropy_by_row(x, targets).to(Dtype::f64).to_vector<double>()[0];
+      const double expected = std::max(above, 0.0) + std::log1p(std::exp(-std::abs(above)));
+      CHECK(std::abs(loss - expected) <= limit * std::max(expected, 1.0));
+      const std::vector<double> dx = cross_entropy_backward(x, targets, no_ignored_target, Tensor::full({1}, 1, dtype))
+                                         .to(Dtype::f64)
+                                         .to_vector<double>();
+      for (int64_t i = 0; i < classes; ++i) {
+        const double share = i == target ? -1 : i == other ? 1 : 0;
+        CHECK(std::abs(dx[i] - share / (1 + std::exp(-above))) <= limit);
+      }
+    }
+}
+
 TEST_CASE("cross_entropy: logits of any size give a finite loss") {
   const Tensor x = Tensor::of<float>({2, 2}, {1e4f, -1e4f, 300, 300});
   const std::vector<float> losses = cross_entropy_by_row(x, Tensor::of<int32_t>({2}, {1, 0})).to_vector<float>();
