@@ -314,17 +314,28 @@ T maximum_of_numbers(int64_t n, const T* x) {
   return max_lanes<T>(hn::Max(hn::Max(m0, m1), hn::Max(m2, m3)));
 }
 
+// How far ahead of itself a loop over rows asks memory for what comes next. The processor does so by itself, but stops
+// at each page, which several passes over a row give it no time to make up for. Beyond the last row, asking does
+// nothing.
+template <class T>
+constexpr int64_t ahead = 12288 / sizeof(T);
+
+// Asks for n numbers, ahead of x.
+template <class T>
+void ask_ahead(int64_t n, const T* x) {
+  constexpr int64_t line = 64 / sizeof(T);
+  for (int64_t i = 0; i < n; i += line) __builtin_prefetch(x + i + ahead<T>);
+}
+
 // Sum of y[i] = e^(x[i] - shift) for i < n; nothing is written where y is nullptr. The order of the additions depends
-// on n alone. For loops over rows: what follows x in memory is asked for 12 KB ahead, and what follows y half as far,
-// because the processor by itself stops at each page. (Asking for an address beyond the last row does nothing.)
+// on n alone. For loops over rows: what follows x in memory is asked for ahead, and what follows y half as far.
 template <class T>
 HWY_INLINE T sum_of_exponentials(int64_t n, T* y, T shift, const T* x) {
-  constexpr int64_t ahead = 12288 / sizeof(T);
   const Vec<T> by = set<T>(shift), none = set<T>(-std::numeric_limits<T>::infinity());
   Vec<T> sum = set<T>(0);
   for (int64_t i = 0; i < n; i += lanes<T>) {
     const int64_t count = n - i;
-    __builtin_prefetch(x + i + ahead);
+    __builtin_prefetch(x + i + ahead<T>);
     Vec<T> v = none;
     if (count >= lanes<T>)
       v = load<T>(x + i);
@@ -333,7 +344,7 @@ HWY_INLINE T sum_of_exponentials(int64_t n, T* y, T shift, const T* x) {
     v = quick_exp(v - by);
     sum = sum + v;
     if (y) {
-      __builtin_prefetch(y + i + ahead / 2, 1);
+      __builtin_prefetch(y + i + ahead<T> / 2, 1);
       if (count >= lanes<T>)
         store<T>(v, y + i);
       else

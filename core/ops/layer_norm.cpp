@@ -101,6 +101,7 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, dou
     const RowLoop<2> rows(x.shape().without(-1), {y.strides(), from.strides()});
     rows.run(width, [&](const std::array<int64_t, 2>& at) {
       const T* const x_row = from.data<T>() + at[1];
+      simd::ask_ahead(width, x_row);
       const Normaliser<T> normalised(width, x_row, epsilon);
       simd::map(
           width, y.data<T>() + at[0], [&](auto v, auto w, auto b) { return simd::multiply_add(normalised(v), w, b); },
