@@ -162,16 +162,21 @@ std::vector<std::string> settings_read(const EncodingEntry& entry) {
       return true;
     }
   };
-  const auto try_out = [&](const char* setting, auto AttentionShape::*member, const auto& value) {
+  const auto try_out = [&](const char* setting, auto change) {
     AttentionShape changed = shape;
-    changed.*member = value;
+    change(changed);
     if (reads(changed)) settings.push_back(setting);
   };
-  try_out("encoding.base", &AttentionShape::rope_base, 5000);
-  try_out("encoding.fraction", &AttentionShape::fraction, 0.5);
-  try_out("encoding.factor", &AttentionShape::factor, 4);
-  try_out("encoding.short_factors", &AttentionShape::short_factors, factors);
-  try_out("encoding.long_factors", &AttentionShape::long_factors, factors);
+  try_out("encoding.base", [](AttentionShape& s) { s.rope_base = 5000; });
+  try_out("encoding.fraction", [](AttentionShape& s) { s.fraction = 0.5; });
+  try_out("encoding.factor", [](AttentionShape& s) { s.factor = 4; });
+  try_out("encoding.short_factors", [&](AttentionShape& s) { s.short_factors = factors; });
+  try_out("encoding.long_factors", [&](AttentionShape& s) { s.long_factors = factors; });
+  try_out("encoding.frequency", [](AttentionShape& s) { s.formulas.frequency = "0.5"; });
+  try_out("encoding.bias", [](AttentionShape& s) { s.formulas.bias = "-distance"; });
+  // Refused without each other.
+  try_out("encoding.learned", [](AttentionShape& s) { s.formulas.learned = {"a"}; });
+  try_out("encoding.starts", [](AttentionShape& s) { s.formulas.starts = {"1"}; });
   return settings;
 }
 
@@ -187,11 +192,17 @@ std::string encoding_sheet(const std::string& name) {
       settings.push_back(std::string(key) + ": " + std::string(about));
   });
   if (claims.empty()) claims = {"none"};
+  std::string vocabulary;
+  for (const auto& [where, names] : entry.vocabulary) {
+    std::vector<std::string> lines;
+    for (const NameMeaning& n : names) lines.push_back(n.name + ": " + n.meaning);
+    vocabulary += field(where, lines);
+  }
   return name + ": " + entry.summary + "\n\n" + field("paper", {entry.paper}) + field("file", {file_of(name)}) +
          field("mechanism", {mechanism(entry)}) + field("holds", claims) +
          field("limits", limits_of(made(entry, shape), shape)) +
          field("unsure", {entry.unsure.empty() ? "nothing that we know of" : entry.unsure}) +
-         field("settings", settings) +
+         field("settings", settings) + vocabulary +
          (entry.reads_rope ? field("use", {"phasor eval RUN --encoding " + name + ", of a model trained with rope"})
                            : "");
 }

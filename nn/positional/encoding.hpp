@@ -124,6 +124,11 @@ enum class Claim {
   no_parameters,   // nothing is learned
 };
 
+// Something that a setting may name, and what it is.
+struct NameMeaning {
+  std::string name, meaning;
+};
+
 struct EncodingEntry {
   std::string summary;
   std::string paper;
@@ -132,6 +137,8 @@ struct EncodingEntry {
   std::string unsure = {};
   // Made for reading with a model that was trained with rope, which is how it is compared: it learns nothing.
   bool reads_rope = false;
+  // Where settings are formulas: what they may name, under a word for where.
+  std::vector<std::pair<std::string, std::vector<NameMeaning>>> vocabulary = {};
   // Called once for a model. What the encoding learns goes into `parameters` and is named encoding.NAME in the model.
   // It is shared by the layers; for parameters of each layer add one per layer (shape.layers) and read that of
   // PositionalContext::layer.

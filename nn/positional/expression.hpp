@@ -16,13 +16,10 @@
 #include <string>
 #include <vector>
 
-#include "autograd/ops.hpp"
+#include "nn/positional/encoding.hpp"
 
 namespace phasor {
 
-struct NameMeaning {
-  std::string name, meaning;
-};
 // What the formulas of the encoding `expression` may read.
 const std::vector<NameMeaning>& frequency_variables();
 const std::vector<NameMeaning>& bias_variables();

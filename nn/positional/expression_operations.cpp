@@ -73,12 +73,12 @@ const std::vector<ExpressionFunction>& expression_functions() {
     return ExpressionFunction{{name, operands, number, number, apply}, meaning};
   };
   static const std::vector<ExpressionFunction> list = {
-      numeric("where", 3, "where(condition, a, b): a where it holds, else b", nullptr),
-      numeric("min", 2, "the smaller of two", [](const Operands& x) { return minimum(x[0], x[1]); }),
-      numeric("max", 2, "the larger of two", [](const Operands& x) { return maximum(x[0], x[1]); }),
-      numeric("clamp", 3, "clamp(x, low, high): x brought between the two",
+      numeric("where", 3, "where(condition, a, b) is a where that holds, else b", nullptr),
+      numeric("min", 2, "min(a, b), the smaller", [](const Operands& x) { return minimum(x[0], x[1]); }),
+      numeric("max", 2, "max(a, b), the larger", [](const Operands& x) { return maximum(x[0], x[1]); }),
+      numeric("clamp", 3, "clamp(x, low, high) brings x between the two",
               [](const Operands& x) { return minimum(maximum(x[0], x[1]), x[2]); }),
-      numeric("abs", 1, "without its sign", [](const Operands& x) { return abs(x[0]); }),
+      numeric("abs", 1, "x without its sign", [](const Operands& x) { return abs(x[0]); }),
       numeric("floor", 1, "the whole number below; of nothing learned",
               [](const Operands& x) { return whole_part(x[0]); }),
       numeric("pow", 2, "pow(a, b) = a^b", [](const Operands& x) { return pow(x[0], x[1]); }),
@@ -91,7 +91,7 @@ const std::vector<ExpressionFunction>& expression_functions() {
       numeric("tanh", 1, "from -1 to 1", [](const Operands& x) { return tanh(x[0]); }),
       numeric("sigmoid", 1, "1 / (1 + exp(-x)), from 0 to 1", [](const Operands& x) { return sigmoid(x[0]); }),
       numeric("softplus", 1, "log(1 + exp(x)), above 0", [](const Operands& x) { return softplus(x[0]); }),
-      numeric("uniform", 2, "uniform(low, high): drawn; in encoding.starts only", nullptr),
+      numeric("uniform", 2, "uniform(low, high) is drawn; in encoding.starts only", nullptr),
   };
   return list;
 }

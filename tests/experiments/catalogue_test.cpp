@@ -56,6 +56,7 @@ TEST_CASE("catalogue: the settings that an encoding reads are those that change 
         {"alibi", {}},
         {"sandwich", {}},
         {"dape", {}},
+        {"expression", {"encoding.base", "encoding.frequency", "encoding.bias", "encoding.learned", "encoding.starts"}},
         {"nope", {}}})
     CHECK_MESSAGE(settings_read(encoding_named(name)) == expected, name);
 }
@@ -98,4 +99,20 @@ TEST_CASE("catalogue: phasor list --why tells everything about one encoding with
         std::string::npos);
   CHECK(encoding_sheet("rope").find("unsure     nothing that we know of\n") != std::string::npos);
   CHECK(encoding_sheet("fope").find("holds      none\n") != std::string::npos);
+}
+
+TEST_CASE("catalogue: the sheet of expression tells its settings, and what its formulas may read and call") {
+  const std::string sheet = encoding_sheet("expression");
+  for (const char* part : {"settings   encoding.base: ratio of the rotary frequencies\n",
+                           "           encoding.frequency: of expression; \"\": none\n",
+                           "           encoding.bias: of expression: added to the scores\n",
+                           "           encoding.learned: names that the formulas learn\n",
+                           "           encoding.starts: a formula for each of them\n",
+                           "frequency  component: 0 for the fastest, to components - 1\n",
+                           "           base_wavelength: RoPE's, 2 pi / base_frequency, tokens\n",
+                           "bias       distance: position of the query minus that of the key, from 0\n",
+                           "functions  where: where(condition, a, b) is a where that holds, else b\n",
+                           "           uniform: uniform(low, high) is drawn; in encoding.starts only\n"})
+    CHECK_MESSAGE(sheet.find(part) != std::string::npos, part, sheet);
+  CHECK(encoding_sheet("rope").find("frequency  ") == std::string::npos);
 }

@@ -17,7 +17,6 @@
 #include <functional>
 #include <optional>
 
-#include "nn/positional/encoding.hpp"
 #include "nn/positional/expression_operations.hpp"
 
 namespace phasor {
@@ -244,9 +243,12 @@ PositionalEncoding make(const AttentionShape& s, ParameterList& parameters) {
 }  // namespace
 
 EncodingEntry expression() {
+  std::vector<NameMeaning> functions;
+  for (const ExpressionFunction& f : expression_functions()) functions.push_back({f.operation.name, f.meaning});
   return {.summary = "formulas as settings: encoding.frequency, encoding.bias",
           .paper = "as it stands, RoPE: Su et al., arXiv:2104.09864",
           .claims = {Claim::relative, Claim::preserves_norm, Claim::no_parameters},
+          .vocabulary = {{"frequency", frequency_variables()}, {"bias", bias_variables()}, {"functions", functions}},
           .make = make};
 }
 
