@@ -75,9 +75,11 @@ double real(int64_t extent) { return static_cast<double>(extent); }
 
 double matrices_in_mlp(const ModelShape& shape) { return shape.mlp == MlpKind::swiglu ? 3 : 2; }
 
+constexpr uint64_t no_seed = 0;  // where only extents are asked for
+
 // The weights of all matrices, which are nearly all parameters.
 double weight_count(const ModelShape& shape) {
-  const AttentionShape attention = shape.attention();
+  const AttentionShape attention = shape.attention(no_seed);
   const double width = real(shape.width), tables = shape.head == HeadKind::tied ? 1 : 2;
   const double heads = real(attention.heads * attention.head_dim),
                kv_heads = real(attention.kv_heads * attention.head_dim);
@@ -106,7 +108,7 @@ void require_memory(const Settings& s) {
 // logits of every token, and the scores of one layer where they are stored.
 void require_memory_to_generate(const ModelShape& shape, const PositionalEncoding& encoding, int64_t prompt,
                                 int64_t bytes) {
-  const AttentionShape attention = shape.attention();
+  const AttentionShape attention = shape.attention(no_seed);
   const double kept = 2 * real(shape.layers) * real(attention.kv_heads * attention.head_dim) * real(prompt + bytes);
   const double scores = encoding.why_unfused() ? real(shape.heads) * real(prompt) * real(prompt) : 0;
   const double needed = 4 * (weight_count(shape) + kept + real(prompt) * real(shape.vocabulary) + scores);
@@ -124,7 +126,7 @@ std::string list_of(const std::vector<std::string>& names) {
 
 std::vector<std::string> learned_by_encoding(const Settings& settings) {
   ParameterList learned;
-  make_encoding(encoding_named(settings.encoding.name), model_shape(settings).attention(), learned);
+  encoding_of(settings, learned);
   std::vector<std::string> names;
   for (const Parameter& p : learned.all()) names.push_back(p.name);
   return names;
@@ -289,7 +291,7 @@ int generate_command(const fs::path& run, const GenerateArguments& arguments, co
   const auto [trained, settings] = run_to_read("generate", run, changes, MayChange::encoding);
   const ModelShape shape = model_shape(settings);
   ParameterList learned;
-  const PositionalEncoding encoding = encoding_named(shape.encoding).make(shape.attention(), learned);
+  const PositionalEncoding encoding = encoding_of(settings, learned);
   // The last byte is written, not read, and the window's beginning has a position: as many as there are bytes.
   require<UsageError>(prompt + bytes <= encoding.position_limit, "generate", shape.encoding, " knows positions below ",
                       encoding.position_limit,
@@ -331,7 +333,7 @@ static std::vector<BenchSize> bench_sizes_of(const std::vector<std::string>& nam
     if (!changes.assignments.empty()) size.name += " with --set";
     require_memory(size.settings);
     ParameterList learned;
-    make_encoding(encoding_named(size.settings.encoding.name), model_shape(size.settings).attention(), learned);
+    encoding_of(size.settings, learned);
     sizes.push_back(size);
   }
   return sizes;

@@ -46,10 +46,14 @@ ModelShape model_shape(const Settings& s) {
           .init_deviation = s.model.init_deviation};
 }
 
+PositionalEncoding encoding_of(const Settings& s, ParameterList& learned) {
+  const AttentionShape shape = model_shape(s).attention(static_cast<uint64_t>(s.train.seed));
+  return make_encoding(encoding_named(s.encoding.name), shape, learned);
+}
+
 int64_t position_limit(const Settings& settings) {
   ParameterList learned;
-  return make_encoding(encoding_named(settings.encoding.name), model_shape(settings).attention(), learned)
-      .position_limit;
+  return encoding_of(settings, learned).position_limit;
 }
 
 constexpr uint64_t position_stream = 0x706f73;  // "pos"

@@ -12,7 +12,11 @@ namespace phasor {
 
 ModelShape model_shape(const Settings& settings);
 
-// Where the positions that the encoding of these settings knows end. UsageError where it cannot be made.
+// The encoding of the model with these settings, without the model: what it learns starts from the same numbers, which
+// train.seed draws. UsageError where it cannot be made.
+PositionalEncoding encoding_of(const Settings& settings, ParameterList& learned);
+
+// Where the positions that it knows end.
 int64_t position_limit(const Settings& settings);
 
 // One optimizer step on one batch: loss, gradients (of settings.train.accumulate equal parts, each times

@@ -6,7 +6,7 @@
 
 namespace phasor {
 
-AttentionShape ModelShape::attention() const {
+AttentionShape ModelShape::attention(uint64_t seed) const {
   require<UsageError>(vocabulary >= 1 && width >= 1 && layers >= 1 && heads >= 1 && hidden >= 1 && kv_heads >= 0,
                       "model", "vocabulary ", vocabulary, ", width ", width, ", layers ", layers, ", heads ", heads,
                       ", hidden ", hidden, ", kv_heads ", kv_heads, "; each must be at least 1, kv_heads 0 or more");
@@ -27,6 +27,7 @@ AttentionShape ModelShape::attention() const {
           .short_factors = short_factors,
           .long_factors = long_factors,
           .formulas = formulas,
+          .seed = seed,
           .init_deviation = init_deviation,
           .dtype = dtype,
           .layout = layout};
@@ -39,7 +40,7 @@ static double residual_deviation(const ModelShape& s) {
 
 Block::Block(const std::string& name, const ModelShape& s, Build build)
     : attention_norm(name + ".attention_norm", s.norm, s.width, build),
-      attention(name + ".attention", s.attention(), s.layout, build, residual_deviation(s)),
+      attention(name + ".attention", s.attention(build.random.seed), s.layout, build, residual_deviation(s)),
       mlp_norm(name + ".mlp_norm", s.norm, s.width, build),
       mlp(name + ".mlp", s.mlp, s.width, s.hidden, build, residual_deviation(s)) {}
 
@@ -78,15 +79,13 @@ Transformer::Transformer(const ModelShape& shape, uint64_t seed, const EncodingE
     : Transformer(shape, Random{.seed = seed}, encoding) {}
 
 Transformer::Transformer(const ModelShape& shape, Random random, const EncodingEntry& encoding)
-    : shape_((shape.attention(), shape)),  // checked before anything is allocated
+    : shape_((shape.attention(random.seed), shape)),  // checked before anything is allocated
       embedding_("embedding", shape.vocabulary, shape.width, build_of(shape, parameters_, random)),
       blocks_(blocks_of(shape, build_of(shape, parameters_, random))),
       final_norm_("final_norm", shape.norm, shape.width, build_of(shape, parameters_, random)),
       head_(head_of(shape, build_of(shape, parameters_, random))) {
-  AttentionShape attention = shape.attention();
-  attention.seed = random.seed;
   ParameterList learned;
-  encoding_ = make_encoding(encoding, attention, learned);
+  encoding_ = make_encoding(encoding, shape.attention(random.seed), learned);
   parameters_.append("encoding.", learned);
 }
 

@@ -39,9 +39,9 @@ struct ModelShape {
   double init_deviation = 0.02;
   Dtype dtype = Dtype::f32;
 
-  // UsageError with the formula if heads do not divide width, kv_heads do not divide heads, or a rotary head_dim is
-  // odd.
-  AttentionShape attention() const;
+  // What the encoding is made for; `seed` is the model's, by which its parameters start. UsageError with the formula if
+  // heads do not divide width or kv_heads do not divide heads.
+  AttentionShape attention(uint64_t seed) const;
 };
 
 struct Block {

@@ -37,7 +37,7 @@ Layer layer_of(const AttentionShape& s, int64_t index, int64_t width, Random& ra
   AttentionShape own = s;
   own.seed ^= static_cast<uint64_t>(index) << 32;  // a draw of its own for the bias of each layer
   ParameterList of_bias;
-  PositionalEncoding::BiasOfDistance bias = encoding_named("kerple_log").make(own, of_bias).bias_of_distance;
+  PositionalEncoding::BiasOfDistance bias = make_encoding(encoding_named("kerple_log"), own, of_bias).bias_of_distance;
   parameters.append(name, of_bias);
   const auto add = [&](const char* parameter, const Shape& shape, const Shape& weight) {
     const Tensor initial = uniform(shape, -bound_of(weight), bound_of(weight), s.dtype, random);

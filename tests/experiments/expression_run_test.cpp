@@ -119,6 +119,21 @@ TEST_CASE("command line: a formula that is wrong is refused at its line and colu
   CHECK_FALSE(std::filesystem::exists(place.folder / "run"));
 }
 
+TEST_CASE(
+    "command line: a formula that breaks where the run's own seed lets it start is refused before a folder is made") {
+  // The first of two heads starts below 0 with seeds 1, 2 and 5 and above it with 4; 3 has the second one below.
+  for (const auto& [seed, exit_code] : {std::pair{1, 2}, {2, 2}, {3, 2}, {4, 0}, {5, 2}}) {
+    CAPTURE(seed);
+    const Place place;
+    const CommandResult result = run_phasor(
+        place.train("run", {"encoding.bias=-sqrt(p) * distance", "encoding.learned=[p]",
+                            "encoding.starts=[\"uniform(-0.25, 0.75)\"]", "train.seed=" + std::to_string(seed)}));
+    CHECK_MESSAGE(result.exit_code == exit_code, result.err);
+    CHECK(std::filesystem::exists(place.folder / "run") == (exit_code == 0));
+    if (exit_code != 0) CHECK(holds(result.err, "encoding.bias:1:2: sqrt(-0."));
+  }
+}
+
 TEST_CASE("the README's commands without compiling work, and it names all that a formula may read and call") {
   const std::string readme = text_of(PHASOR_SOURCE_DIR "/README.md");
   const size_t start = readme.find("### Without compiling");
