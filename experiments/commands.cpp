@@ -104,14 +104,18 @@ void require_memory(const Settings& s) {
                          ")");
 }
 
-// A lower bound as above: weights, keys and values of the whole text, and what the prompt's reading holds at once: the
-// logits of every token, and the scores of one layer where they are stored.
+// A lower bound as above: weights, what is kept of the whole text, and what the prompt's reading holds at once: the
+// channels inside an MLP, or for each query and key the scores and biases of one layer where they are stored.
 void require_memory_to_generate(const ModelShape& shape, const PositionalEncoding& encoding, int64_t prompt,
                                 int64_t bytes) {
   const AttentionShape attention = shape.attention(no_seed);
-  const double kept = 2 * real(shape.layers) * real(attention.kv_heads * attention.head_dim) * real(prompt + bytes);
-  const double scores = encoding.why_unfused() ? real(shape.heads) * real(prompt) * real(prompt) : 0;
-  const double needed = 4 * (weight_count(shape) + kept + real(prompt) * real(shape.vocabulary) + scores);
+  const bool biased = static_cast<bool>(encoding.bias_of_positions), unfused = encoding.why_unfused() != nullptr;
+  const double keys_and_values = 2 * real(attention.kv_heads * attention.head_dim);
+  const double inputs = biased || encoding.transform ? real(shape.width) : 0;
+  const double kept = real(shape.layers) * (keys_and_values + inputs) * real(prompt + bytes);
+  const double at_once = real(tokens_at_once(encoding, 0, prompt + 1));
+  const double pairs = ((biased ? 1 : 0) + (unfused ? 1 : 0)) * real(shape.heads) * real(prompt);
+  const double needed = 4 * (weight_count(shape) + kept + at_once * std::max(real(shape.hidden), pairs));
   const double available = available_bytes();
   require<ResourceError>(needed <= available, "memory", "a prompt and --bytes of ", prompt, " + ", bytes,
                          " bytes need at least ", std::llround(needed * 1e-6), " MB, ", std::llround(available * 1e-6),
@@ -314,8 +318,13 @@ int generate_command(const fs::path& run, const GenerateArguments& arguments, co
     Generator generator(loaded.model, text);
     Random random{.seed = static_cast<uint64_t>(arguments.seed), .stream = generation_stream};
     int64_t written = 0;
-    for (; written < bytes && remembered_signal() == 0; ++written)
-      print_checked(printable.add(static_cast<uint8_t>(generator.next(sampling, random))));
+    try {
+      for (; written < bytes && remembered_signal() == 0; ++written)
+        print_checked(printable.add(static_cast<uint8_t>(generator.next(sampling, random))));
+    } catch (const Error&) {  // which gets a line of its own
+      print_checked(printable.rest() + "\n");
+      throw;
+    }
     print_checked(printable.rest() + "\n");
     if (written < bytes)
       throw Interrupted(remembered_signal(), fmt::format("stopped after {} of {} bytes", written, bytes));

@@ -287,7 +287,15 @@ void keep_standard_streams_open() {
   }
 }
 
+// What takes less memory, for who ran out of it.
+std::string memory_advice(const std::string& command) {
+  if (command == "generate") return "; give a shorter prompt or lower --bytes";
+  if (command == "eval") return "; lower eval.lengths";
+  return "; lower train.batch, train.length or the model, or raise train.accumulate";
+}
+
 int checked_main(int argc, char** argv) {
+  const std::string command = argc > 1 ? argv[1] : "";
   try {
     return dispatch(argc, argv);
   } catch (const Interrupted& interrupted) {
@@ -297,8 +305,7 @@ int checked_main(int argc, char** argv) {
   } catch (const NumericError& error) {
     return report(4, error.what());
   } catch (const MemoryError& error) {
-    return report(
-        5, error.what() + std::string("; lower train.batch, train.length or the model, or raise train.accumulate"));
+    return report(5, error.what() + memory_advice(command));
   } catch (const ResourceError& error) {
     return report(5, error.what());
   } catch (const BusyError& error) {
@@ -306,7 +313,7 @@ int checked_main(int argc, char** argv) {
   } catch (const Error& error) {  // UsageError, and settings that an op or an encoding refuses
     return report(2, error.what());
   } catch (const std::bad_alloc&) {
-    return report(5, "out of memory; lower train.batch, train.length or the model, or raise train.accumulate");
+    return report(5, "out of memory" + memory_advice(command));
   } catch (const std::exception& error) {
     return report(5, error.what());
   }

@@ -26,6 +26,11 @@ struct Sampling {
 // or names one outside the vocabulary; NumericError if a logit is not finite.
 int64_t sample(const Tensor& logits, const Sampling& sampling, Random& random);
 
+// How many tokens a Generator reads at once, of a text of `length` tokens of which `held` are in its cache: a piece, so
+// that memory grows with the length and not with its square, or all the rest where a piece would be read with other
+// tables than the whole text.
+int64_t tokens_at_once(const PositionalEncoding& encoding, int64_t held, int64_t length);
+
 // A text, batch 1, and what the model has read of it. Each token is read once, with a cache; where the encoding's
 // tables change with the length of the text (PositionalEncoding::same_tables), the whole text is read again.
 class Generator {

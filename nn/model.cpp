@@ -164,6 +164,9 @@ Var Transformer::logits(const Tensor& ids, const ForwardOptions& options) const 
   require<GradientError>(!options.cache || !x.needs_gradient(), "transformer",
                          "a cache holds values only; read inside a NoGradient");
   AttentionPass pass = pass_for(ids, options);
+  const int64_t length = ids.extent(1);
+  require<UsageError>(!options.last_only || length > 0, "transformer", "ids are ", ids.shape(),
+                      "; the last token is asked for, and there is none");
   if (encoding_.embed) x = encoding_.embed(x, pass.context);
   x = observed(observer, {Site::embedded, -1}, x);
   const bool recompute = options.recompute_blocks && !(observer && observer->replace);
@@ -179,8 +182,8 @@ Var Transformer::logits(const Tensor& ids, const ForwardOptions& options) const 
       return (*block)(x, layer, pass);
     });
   }
-  if (options.cache) options.cache->length_ += ids.extent(1);
-  x = final_norm_(x);
+  if (options.cache) options.cache->length_ += length;
+  x = final_norm_(options.last_only ? slice(x, 1, length - 1, length) : x);
   return observed(observer, {Site::logits, -1}, head_ ? (*head_)(x) : matmul(x, transpose(embedding_.weight, 0, 1)));
 }
 

@@ -65,6 +65,8 @@ struct ForwardOptions {
   // bit. The model must live until backward. An observer reads each site once all the same; one that replaces makes
   // blocks keep their activations.
   bool recompute_blocks = false;
+  // Logits of the last token alone, [batch, 1, vocabulary]: all that reading on needs. UsageError if there is none.
+  bool last_only = false;
 };
 
 class Transformer {
@@ -74,7 +76,7 @@ class Transformer {
   Transformer(const ModelShape& shape, uint64_t seed);
   Transformer(const ModelShape& shape, uint64_t seed, const EncodingEntry& encoding);
 
-  // ids [batch, length] -> logits [batch, length, vocabulary].
+  // ids [batch, length] -> logits [batch, length, vocabulary], or of the last token.
   Var logits(const Tensor& ids, const ForwardOptions& options = {}) const;
 
   const ModelShape& shape() const { return shape_; }

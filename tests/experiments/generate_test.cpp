@@ -198,9 +198,34 @@ TEST_CASE("generate: a text longer than an encoding's table, or than the memory,
   const TrainedRun rope({"model.heads=8"});
   CHECK(holds(rope.refusal({"x", "--encoding", "xpos", "--bytes", "30000"}),
               "xpos knows positions below 27195; the prompt and --bytes take 1 + 30000 = 30001"));
-  // Scores that are stored: 8 heads x 120000^2 x 4 bytes.
-  CHECK(holds(rope.refusal({std::string(120000, 'x'), "--encoding", "rerope"}, 5),
-              "memory: a prompt and --bytes of 120000 + 200 bytes need at least 4609"));
+  // More weights than there is memory.
+  std::string settings = text_of(rope.run + "/settings.toml");
+  settings.replace(settings.find("width = 32"), 10, "width = 1048576");
+  write_text(rope.run + "/settings.toml", settings);
+  CHECK(holds(rope.refusal({"xy"}, 5), "memory: a prompt and --bytes of 2 + 200 bytes need at least "));
+}
+
+TEST_CASE("generate: scores that are stored do not take the square of a long prompt") {
+  const TrainedRun fire({"encoding.name=fire"});
+  // All scores of 30000 bytes would take 2 heads x 30000^2 x 4 bytes = 7.2 GB, the network's numbers 16 times that.
+  const std::string command = "ulimit -v 3000000; '" + std::string(PHASOR_PROGRAM) + "' generate '" + fire.run +
+                              "' $(head -c 30000 /dev/zero | tr '\\0' x) --bytes 1 --threads 1 > '" +
+                              (fire.folder / "out").string() + "'";
+  CHECK(std::system(("bash -c \"" + command + "\"").c_str()) == 0);
+  CHECK(text_of(fire.folder / "out").size() >= 30002);
+}
+
+TEST_CASE("generate: what the model cannot go on with is said in a line of its own, memory with what would help") {
+  const TrainedRun rope;
+  const auto with = [&](const std::string& bias) {
+    return run_phasor(rope.arguments({"light ", "--bytes", "400", "--temperature", "0", "--encoding", "expression",
+                                      "--set", "encoding.bias=" + bias}));
+  };
+  const CommandResult broken = with("log(300 - distance)");  // no number from a distance of 301 on
+  CHECK(broken.exit_code == 4);
+  CHECK(broken.out.starts_with("light "));
+  CHECK(broken.out.ends_with("\n"));
+  CHECK(holds(broken.err, "error: sample: the logit of token 0 is "));
 }
 
 TEST_CASE("generate: text comes as it is written; SIGINT ends it with 130, a reader that goes away with 5") {

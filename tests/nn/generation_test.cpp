@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 
+#include "core/allocator.hpp"
 #include "tests/support/comparison.hpp"
 #include "tests/support/encoding_scores.hpp"
 #include "tests/support/op_case.hpp"
@@ -149,6 +150,37 @@ TEST_CASE("generator: for every encoding the logits and the text are those of re
       CHECK(greedy.text() == likeliest);
     }
   }
+}
+
+TEST_CASE("generator: a long prompt is read in pieces, in memory that grows with its length and not with the square") {
+  constexpr int64_t length = 700;
+  const NoGradient scope;
+  Random random{.seed = 5};
+  const std::vector<int32_t> text =
+      random_ids({1, 2 * length}, small_vocabulary, random).to(Dtype::i32).to_vector<int32_t>();
+  const std::vector<int32_t> half(text.begin(), text.begin() + length);
+  const auto peak_of_reading = [](const Transformer& model, const std::vector<int32_t>& prompt) {
+    reset_peak_memory();
+    const int64_t before = memory_counts().bytes_in_use;
+    Generator(model, prompt).logits();
+    return static_cast<double>(memory_counts().peak_bytes - before);
+  };
+  for (const char* name : {"rope", "fire", "fox", "rerope", "cope", "longrope", "dynamic_ntk"}) {
+    CAPTURE(name);
+    const Transformer model(small_model(name, 100), 1);
+    stir(model.parameters(), 2, "encoding.");
+    CHECK(mismatch(Generator(model, half).logits(), Dtype::f64, last_row(model.logits(ids_of(half)).value()), 1e-10) ==
+          "");
+    CHECK(peak_of_reading(model, text) < 2.6 * peak_of_reading(model, half));
+  }
+  const PositionalEncoding rope = Transformer(small_model("rope", 100), 1).encoding(),
+                           longrope = Transformer(small_model("longrope", 400), 1).encoding();
+  CHECK(tokens_at_once(rope, 0, 100) == 100);
+  CHECK(tokens_at_once(rope, 0, 700) == 256);
+  CHECK(tokens_at_once(rope, 512, 700) == 188);
+  CHECK(tokens_at_once(longrope, 0, 400) == 256);  // all with the short factors
+  CHECK(tokens_at_once(longrope, 0, 401) == 401);  // a piece of 256 would be read with them, the whole is not
+  CHECK(tokens_at_once(longrope, 401, 1000) == 256);
 }
 
 TEST_CASE("generator: every token is read once, and the whole text again only where the tables change") {

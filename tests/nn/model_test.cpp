@@ -7,6 +7,7 @@
 
 #include "core/parallel.hpp"
 #include "nn/optimizer.hpp"
+#include "tests/support/comparison.hpp"
 
 using namespace phasor;
 
@@ -143,6 +144,17 @@ TEST_CASE("model: impossible shapes are refused before memory is taken") {
   CHECK_THROWS_AS(Transformer(small(), 1).logits(Tensor::zeros({3}, Dtype::i32)), ShapeError);
   CHECK_THROWS_WITH_AS(Transformer(small(), 1).logits(Tensor::full({1, 3}, 30, Dtype::i32)), doctest::Contains("30"),
                        ValueError);
+}
+
+TEST_CASE("model: asked for the last token alone, it gives the last row of all logits") {
+  ModelShape shape = small();
+  shape.dtype = Dtype::f64;
+  const Transformer model(shape, 1);
+  const NoGradient scope;
+  const Tensor ids = ids_of(2, 7, 4), last = model.logits(ids, {.last_only = true}).value();
+  CHECK(mismatch(last, Dtype::f64, model.logits(ids).value().slice(1, 6, 7), 1e-12) == "");
+  CHECK_THROWS_WITH_AS(model.logits(ids.slice(1, 0, 0), {.last_only = true}),
+                       doctest::Contains("ids are [2, 0]; the last token is asked for, and there is none"), UsageError);
 }
 
 TEST_CASE("model: packed segments do not see each other") {
