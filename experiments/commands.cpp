@@ -149,7 +149,9 @@ RunToRead run_to_read(const char* command, const fs::path& run, const SettingsCh
   require<UsageError>(trained.run.question == "none", command, run, " answers ", trained.run.question,
                       " with several models; name one of them, such as ",
                       run / (trained.encoding.name + "-seed" + std::to_string(trained.train.seed)));
-  const Settings now = apply(trained, changes);
+  Settings changed = trained;  // not checked: what encoding is asked for
+  for (const std::string& assignment : changes.assignments) assign(changed, assignment);
+  const Settings now = apply(with_encoding(trained, changed.encoding.name), changes);
   const bool encoding_only = allowed == MayChange::encoding;
   Settings same = now;
   if (!encoding_only) {

@@ -201,15 +201,7 @@ Measured evaluate_model(const Transformer& model, const Settings& settings, cons
 }
 
 Settings settings_for(const Settings& settings, const std::string& encoding, int64_t seed) {
-  Settings one = settings;
-  one.encoding.name = encoding;
-  if (encoding != "expression") {  // its formulas are its own
-    const EncodingSettings standard;
-    one.encoding.frequency = standard.frequency;
-    one.encoding.bias = standard.bias;
-    one.encoding.learned = standard.learned;
-    one.encoding.starts = standard.starts;
-  }
+  Settings one = with_encoding(settings, encoding);
   one.train.seed = seed;
   one.run = {};
   const int64_t limit = position_limit(one);

@@ -357,6 +357,14 @@ static void require_divides(const char* name, int64_t divisor, const char* whole
                   text_of(divisor), " = ", text_of(whole % divisor));
 }
 
+static bool reads_formulas(const std::string& encoding) { return encoding == "expression"; }
+
+Settings with_encoding(Settings settings, const std::string& name) {
+  settings.encoding.name = name;
+  if (!reads_formulas(name)) settings.encoding.formulas = {};
+  return settings;
+}
+
 void validate(const Settings& settings) {
   const ModelSettings& model = settings.model;
   const TrainSettings& train = settings.train;
@@ -372,19 +380,19 @@ void validate(const Settings& settings) {
   require_setting(train.warmup_steps <= train.steps,
                   "train.warmup_steps must be at most train.steps: ", text_of(train.warmup_steps), " > ",
                   text_of(train.steps), "; --set train.warmup_steps=", text_of(train.steps / 10));
-  const EncodingSettings &encoding = settings.encoding, standard = {};
   const std::vector<std::string>& several = settings.run.encodings;
   const bool has_formulas =
-      encoding.name == "expression" || std::find(several.begin(), several.end(), "expression") != several.end();
+      reads_formulas(settings.encoding.name) || std::any_of(several.begin(), several.end(), reads_formulas);
   const auto require_read = [&](const char* name, const auto& value, const auto& unless) {
     require_setting(has_formulas || value == unless, name, " is ", text_of(value),
-                    ", which only encoding.name = \"expression\" reads, not ", text_of(encoding.name), "; leave it at ",
-                    text_of(unless));
+                    ", which only encoding.name = \"expression\" reads, not ", text_of(settings.encoding.name),
+                    "; leave it at ", text_of(unless));
   };
-  require_read("encoding.frequency", encoding.frequency, standard.frequency);
-  require_read("encoding.bias", encoding.bias, standard.bias);
-  require_read("encoding.learned", encoding.learned, standard.learned);
-  require_read("encoding.starts", encoding.starts, standard.starts);
+  const EncodingFormulas &formulas = settings.encoding.formulas, standard = {};
+  require_read("encoding.frequency", formulas.frequency, standard.frequency);
+  require_read("encoding.bias", formulas.bias, standard.bias);
+  require_read("encoding.learned", formulas.learned, standard.learned);
+  require_read("encoding.starts", formulas.starts, standard.starts);
   const std::vector<int64_t> lengths = evaluation_lengths(settings);
   require_setting(lengths[0] >= 2, "eval.lengths = [] needs train.length / 2 >= 2: ", text_of(train.length),
                   " / 2 = ", text_of(lengths[0]));

@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "nn/positional/encoding.hpp"
+
 namespace phasor {
 
 struct ModelSettings {
@@ -34,10 +36,7 @@ struct EncodingSettings {
   double factor = 8.0;
   std::vector<double> short_factors = {};
   std::vector<double> long_factors = {};
-  std::string frequency = "base_frequency";
-  std::string bias = "";
-  std::vector<std::string> learned = {};
-  std::vector<std::string> starts = {};
+  EncodingFormulas formulas = {};
   bool operator==(const EncodingSettings&) const = default;
 };
 
@@ -133,10 +132,10 @@ void visit_settings(S& settings, Visitor&& visit) {
   visit("encoding.factor", "tables are made for this times L", settings.encoding.factor, RealRange{1, large});
   visit("encoding.short_factors", "longrope's up to L; []: ones", settings.encoding.short_factors, RealRange{1, large});
   visit("encoding.long_factors", "longrope's beyond; []: as ntk", settings.encoding.long_factors, RealRange{1, large});
-  visit("encoding.frequency", "of expression; \"\": none", settings.encoding.frequency, AnyText{true});
-  visit("encoding.bias", "of expression: added to the scores", settings.encoding.bias, AnyText{true});
-  visit("encoding.learned", "names that the formulas learn", settings.encoding.learned, AnyText{});
-  visit("encoding.starts", "a formula for each of them", settings.encoding.starts, AnyText{});
+  visit("encoding.frequency", "of expression; \"\": none", settings.encoding.formulas.frequency, AnyText{true});
+  visit("encoding.bias", "of expression: added to the scores", settings.encoding.formulas.bias, AnyText{true});
+  visit("encoding.learned", "names that the formulas learn", settings.encoding.formulas.learned, AnyText{});
+  visit("encoding.starts", "a formula for each of them", settings.encoding.formulas.starts, AnyText{});
 
   visit("train.steps", "optimizer steps", settings.train.steps, IntegerRange{1, count});
   visit("train.batch", "windows in a step", settings.train.batch, IntegerRange{1, size});
@@ -180,6 +179,9 @@ std::string to_toml(const Settings& settings);  // the same bytes for the same s
 // "train.steps (900 there, 20 here), ..."; empty if they agree.
 std::string differing_keys(const Settings& there, const Settings& here);
 std::string settings_help();  // a line for every key, within 80 columns
+
+// With another encoding, and the standard formulas unless it reads them: those given were another's.
+Settings with_encoding(Settings settings, const std::string& name);
 
 // eval.lengths, ascending and each once, or L/2, L, 2L, 4L, 8L.
 std::vector<int64_t> evaluation_lengths(const Settings& settings);

@@ -32,10 +32,7 @@ ModelShape model_shape(const Settings& s) {
           .factor = s.encoding.factor,
           .short_factors = s.encoding.short_factors,
           .long_factors = s.encoding.long_factors,
-          .formulas = {.frequency = s.encoding.frequency,
-                       .bias = s.encoding.bias,
-                       .learned = s.encoding.learned,
-                       .starts = s.encoding.starts},
+          .formulas = s.encoding.formulas,
           .norm = s.model.norm == "layer" ? NormKind::layer : NormKind::rms,
           .mlp = s.model.mlp == "swiglu" ? MlpKind::swiglu
                  : s.model.mlp == "gelu" ? MlpKind::gelu

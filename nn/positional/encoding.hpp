@@ -19,6 +19,7 @@ namespace phasor {
 struct EncodingFormulas {
   std::string frequency = "base_frequency", bias = {};
   std::vector<std::string> learned = {}, starts = {};
+  bool operator==(const EncodingFormulas&) const = default;
 };
 
 // What an encoding is made for.

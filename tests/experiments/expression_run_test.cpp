@@ -87,11 +87,12 @@ TEST_CASE("command line: hope as a formula trains like hope and reads what rope 
   CHECK(numbers(ours.out) == numbers(compiled.out));
   CHECK(numbers(ours.out) != numbers(eval("rope", {}).out));
 
-  const CommandResult left = eval("ours", {"encoding.name=rope"});
-  CHECK(left.exit_code == 2);
-  CHECK(
-      holds(left.err, "which only encoding.name = \"expression\" reads, not \"rope\"; leave it at \"base_frequency\""));
-  CHECK(eval("ours", {"encoding.name=rope", "encoding.frequency=base_frequency"}).exit_code == 0);
+  // Another encoding leaves the run's formulas behind; formulas given with it are refused.
+  CHECK(numbers(eval("ours", {"encoding.name=hope"}).out) == numbers(eval("hope", {}).out));
+  CHECK(eval("ours", {"encoding.name=rope"}).exit_code == 0);
+  const CommandResult given = eval("ours", {"encoding.name=yarn", "encoding.bias=-distance"});
+  CHECK(given.exit_code == 2);
+  CHECK(holds(given.err, "which only encoding.name = \"expression\" reads, not \"yarn\"; leave it at \"\""));
 }
 
 TEST_CASE("command line: a formula that is wrong is refused at its line and column, before a folder is made") {

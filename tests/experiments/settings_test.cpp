@@ -170,26 +170,26 @@ TEST_CASE("settings: formulas are text that may be empty or of several lines, an
             "[encoding]\nname = \"expression\"\nfrequency = \"\"\nbias = \"\"\"\n-a *\n\tdistance\"\"\"\n"
             "learned = [\"a\"]\nstarts = ['2^-head']\n",
             "a.toml");
-  CHECK(settings.encoding.frequency == "");
-  CHECK(settings.encoding.bias == "-a *\n\tdistance");
-  CHECK(settings.encoding.learned == std::vector<std::string>{"a"});
-  CHECK(settings.encoding.starts == std::vector<std::string>{"2^-head"});
+  CHECK(settings.encoding.formulas.frequency == "");
+  CHECK(settings.encoding.formulas.bias == "-a *\n\tdistance");
+  CHECK(settings.encoding.formulas.learned == std::vector<std::string>{"a"});
+  CHECK(settings.encoding.formulas.starts == std::vector<std::string>{"2^-head"});
   Settings read;
   read_toml(read, to_toml(settings), "b.toml");
   CHECK(read == settings);
   validate(settings);
 
   assign(settings, "encoding.frequency=where(component >= 3, base_frequency, 0)");
-  CHECK(settings.encoding.frequency == "where(component >= 3, base_frequency, 0)");
+  CHECK(settings.encoding.formulas.frequency == "where(component >= 3, base_frequency, 0)");
   assign(settings, "encoding.frequency=\"0\"");
-  CHECK(settings.encoding.frequency == "0");
+  CHECK(settings.encoding.formulas.frequency == "0");
   assign(settings, "encoding.frequency=");
-  CHECK(settings.encoding.frequency == "");
+  CHECK(settings.encoding.formulas.frequency == "");
   assign(settings, "encoding.starts=[\"uniform(0, 2)\", 'a\"b']");
-  CHECK(settings.encoding.starts == std::vector<std::string>{"uniform(0, 2)", "a\"b"});
+  CHECK(settings.encoding.formulas.starts == std::vector<std::string>{"uniform(0, 2)", "a\"b"});
   const std::string needed = "needs a list [\"a\", \"b\", ...]; each of them text in quotes that is not empty ";
   assign(settings, "encoding.learned=[p, a_2]");  // names may go without quotes
-  CHECK(settings.encoding.learned == std::vector<std::string>{"p", "a_2"});
+  CHECK(settings.encoding.formulas.learned == std::vector<std::string>{"p", "a_2"});
   for (const char* value : {"[p, -a]", "p", "[1]", "[\"\"]", "[[\"p\"]]", "\"p\"", ""}) {
     CAPTURE(value);
     const std::string assignment = std::string("encoding.learned=") + value;
