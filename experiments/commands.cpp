@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <sys/resource.h>
 
+#include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <fstream>
@@ -281,19 +282,32 @@ int eval_command(const fs::path& run, const SettingsChanges& changes, const RunO
   return 0;
 }
 
+// An option's integer. From text: CLI11 would bring a number too large to the largest there is, which is another one.
+static int64_t integer_within(const char* command, const char* option, const std::string& text, int64_t largest) {
+  int64_t value = 0;
+  const char* const end = text.data() + text.size();
+  const std::from_chars_result result = std::from_chars(text.data(), end, value);
+  const bool is_integer = result.ec == std::errc() && result.ptr == end;
+  require<UsageError>(is_integer && value >= 0 && value <= largest, command, option, " is ", text,
+                      "; needs an integer from 0 to ", largest);
+  return value;
+}
+
 constexpr uint64_t generation_stream = 0x74657874;  // "text": apart from those of weights, data and positions
 
 int generate_command(const fs::path& run, const GenerateArguments& arguments, const SettingsChanges& changes,
                      const RunOptions& options) {
   constexpr int64_t most_bytes = int64_t{1} << 20;
   const Sampling sampling{.temperature = arguments.temperature, .top_p = arguments.top_p, .never = {bos_token}};
-  const auto prompt = static_cast<int64_t>(arguments.prompt.size()), bytes = arguments.bytes;
-  require<UsageError>(bytes >= 0 && bytes <= most_bytes, "generate", "--bytes is ", bytes, "; needs 0 to ", most_bytes);
+  const auto prompt = static_cast<int64_t>(arguments.prompt.size());
+  const int64_t bytes = integer_within("generate", "--bytes", arguments.bytes, most_bytes);
+  const int64_t seed = integer_within("generate", "--seed", arguments.seed, std::numeric_limits<int64_t>::max());
+  // fmt writes as many digits as tell a number from its neighbours.
   require<UsageError>(sampling.temperature >= 0 && std::isfinite(sampling.temperature), "generate", "--temperature is ",
-                      sampling.temperature, "; needs a finite number of at least 0 (0: always the likeliest byte)");
-  require<UsageError>(sampling.top_p > 0 && sampling.top_p <= 1, "generate", "--top-p is ", sampling.top_p,
-                      "; needs a number above 0, up to 1 (1: all bytes)");
-  require<UsageError>(arguments.seed >= 0, "generate", "--seed is ", arguments.seed, "; needs an integer from 0");
+                      fmt::format("{}", sampling.temperature),
+                      "; needs a finite number of at least 0 (0: always the likeliest byte)");
+  require<UsageError>(sampling.top_p > 0 && sampling.top_p <= 1, "generate", "--top-p is ",
+                      fmt::format("{}", sampling.top_p), "; needs a number above 0, up to 1 (1: all bytes)");
   const auto [trained, settings] = run_to_read("generate", run, changes, MayChange::encoding);
   const ModelShape shape = model_shape(settings);
   ParameterList learned;
@@ -318,7 +332,7 @@ int generate_command(const fs::path& run, const GenerateArguments& arguments, co
     }
     print_checked(shown);
     Generator generator(loaded.model, text);
-    Random random{.seed = static_cast<uint64_t>(arguments.seed), .stream = generation_stream};
+    Random random{.seed = static_cast<uint64_t>(seed), .stream = generation_stream};
     int64_t written = 0;
     try {
       for (; written < bytes && remembered_signal() == 0; ++written)

@@ -34,11 +34,11 @@ int eval_command(const std::filesystem::path& run, const SettingsChanges& change
 // phasor generate RUN TEXT: the text goes on as a trained run would have it, on standard output, byte by byte as it
 // comes. The model reads what it was trained on: the beginning of a window, then bytes. That beginning is never drawn.
 struct GenerateArguments {
-  std::string prompt;        // any bytes
-  int64_t bytes = 200;       // to write after it
-  double temperature = 0.8;  // 0: always the likeliest byte, lowest first among equals
-  double top_p = 1;          // in (0, 1]: draw among the likeliest bytes that together have this probability
-  int64_t seed = 1;          // of what is drawn
+  std::string prompt;         // any bytes
+  std::string bytes = "200";  // to write after it: an integer, as text came
+  double temperature = 0.8;   // 0: always the likeliest byte, lowest first among equals
+  double top_p = 1;           // in (0, 1]: draw among the likeliest bytes that together have this probability
+  std::string seed = "1";     // of what is drawn: an integer too
 };
 int generate_command(const std::filesystem::path& run, const GenerateArguments& arguments,
                      const SettingsChanges& changes, const RunOptions& options);

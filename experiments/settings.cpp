@@ -224,12 +224,13 @@ static void read_section(Settings& settings, const toml::table& table, const std
   }
 }
 
+// The longest true file is a few kilobytes. toml++ recurses once per dot of a key: the bound keeps it on the stack.
+constexpr size_t largest_file = 1 << 16;
+
 void read_toml(Settings& settings, std::string_view text, const std::string& file_name) {
-  // The longest true file is a few kilobytes. toml++ recurses once per dot of a key: the bound keeps it on the stack.
-  constexpr size_t largest = 1 << 16;
-  if (text.size() > largest) {
+  if (text.size() > largest_file) {
     throw UsageError("settings: " + file_name + " has " + std::to_string(text.size()) +
-                     " bytes; a settings file has at most " + std::to_string(largest));
+                     " bytes; a settings file has at most " + std::to_string(largest_file));
   }
   try {
     read_section(settings, toml::parse(text), "", file_name);
@@ -292,7 +293,9 @@ void assign(Settings& settings, const std::string& assignment) {
                                       : wants_names            ? with_quoted_names(text)
                                                                : text));
   } catch (const toml::parse_error&) {
-    if (wants_text) throw UsageError("settings: " + name + " is " + shown + "; needs UTF-8 text (" + place + ")");
+    if (wants_text)
+      throw UsageError("settings: " + name + " is " + shown + "; needs UTF-8 text" +
+                       (is_quoted ? " that ends with the quote it begins with, or no quotes (" : " (") + place + ")");
     table.insert("value", text);  // a word where no word belongs: refused below with what is needed
   } catch (const std::logic_error& error) {
     throw UsageError("settings: " + name + " is " + shown + ", which is " + error.what() + " (" + place + ")");
@@ -400,6 +403,12 @@ void validate(const Settings& settings) {
   require_setting(settings.eval.bytes >= longest,
                   "eval.bytes must hold a window of the longest of eval.lengths: ", text_of(settings.eval.bytes), " < ",
                   text_of(longest));
+  // A run that could not be read again. A question adds its name, and its runs their lengths.
+  constexpr size_t room = 4096;
+  const size_t bytes = to_toml(settings).size();
+  require_setting(bytes <= largest_file - room, "all settings take ", std::to_string(bytes),
+                  " bytes in settings.toml; needs at most ", std::to_string(largest_file - room),
+                  ": shorter formulas or lists");
 }
 
 // ---- writing

@@ -77,6 +77,8 @@ TEST_CASE("generate: the prompt, then as many bytes as asked for; seed, temperat
         text);
   CHECK(trained.text({"and light"}).size() > trained.text({"and light", "--bytes", "20"}).size());
   CHECK(trained.text({"and light", "--bytes", "100", "--seed", "2"}) != text);
+  CHECK(trained.text({"and light", "--bytes", "100", "--seed", "9223372036854775807"}) !=
+        trained.text({"and light", "--bytes", "100", "--seed", "9223372036854775806"}));
   CHECK(trained.text({"and light", "--bytes", "100", "--temperature", "0.5"}) != text);
   CHECK(trained.text({"and light", "--bytes", "100", "--top-p", "0.5"}) != text);
   // Both leave the likeliest byte alone; then there is nothing for a seed to choose.
@@ -157,17 +159,20 @@ TEST_CASE("generate: reads with another encoding that learns nothing, as eval do
 
 TEST_CASE("generate: what cannot be is refused before any work") {
   const TrainedRun trained;
-  for (const char* bytes : {"-1", "1048577", "99999999999999999999"})
-    CHECK(holds(trained.refusal({"x", "--bytes", bytes}), "--bytes is "));
+  for (const char* bytes : {"-1", "1048577", "99999999999999999999", "many", "1.5", "", " 1"})
+    CHECK(holds(trained.refusal({"x", "--bytes", bytes}),
+                "--bytes is " + std::string(bytes) + "; needs an integer from 0 to 1048576"));
+  for (const char* seed : {"-1", "9223372036854775808", "1e3"})
+    CHECK(holds(trained.refusal({"x", "--seed", seed}),
+                "--seed is " + std::string(seed) + "; needs an integer from 0 to 9223372036854775807"));
   for (const char* temperature : {"-0.5", "nan", "inf"})
     CHECK(holds(trained.refusal({"x", "--temperature", temperature}),
                 "--temperature is " + std::string(temperature) + "; needs a finite number of at least 0"));
-  for (const char* top_p : {"0", "-1", "1.01", "nan"})
+  for (const char* top_p : {"0", "-1", "1.0000001", "nan"})
     CHECK(holds(trained.refusal({"x", "--top-p", top_p}),
                 "--top-p is " + std::string(top_p) + "; needs a number above 0, up to 1"));
-  for (const char* option : {"--bytes", "--temperature", "--top-p", "--seed", "--threads"})
+  for (const char* option : {"--temperature", "--top-p", "--threads"})
     CHECK(holds(trained.refusal({"x", option, "many"}), std::string(option)));
-  CHECK(holds(trained.refusal({"x", "--seed", "-1"}), "--seed is -1; needs an integer from 0"));
   CHECK(holds(trained.refusal({"x", "y"}), "not expected: y"));
 
   const auto refusal = [](const std::string& run, int exit_code) {

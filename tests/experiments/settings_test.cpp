@@ -216,6 +216,17 @@ TEST_CASE("settings: formulas that the encoding does not read are refused") {
         "accepted");  // no formula is read yet
 }
 
+TEST_CASE("settings: more than a settings file may hold is refused, or the run could not be read again") {
+  const std::string terms = "encoding.bias=" + std::string(55000, '-') + "distance";
+  const Settings settings = apply({}, {{}, {"encoding.name=expression", terms}});
+  Settings read;
+  read_toml(read, to_toml(settings), "settings.toml");
+  CHECK(read == settings);
+  const std::string message = refused_settings({"encoding.name=expression", terms + std::string(6000, ' ') + "+ 1"});
+  CHECK(message.starts_with("settings: all settings take 6"));
+  CHECK(message.ends_with(" bytes in settings.toml; needs at most 61440: shorter formulas or lists"));
+}
+
 TEST_CASE("settings: assignments") {
   Settings settings;
   assign(settings, " train.steps = 20 ");
@@ -241,7 +252,12 @@ TEST_CASE("settings: assignments") {
   CHECK(refused_assignment("train.steps=1\nx=2").starts_with("settings: train.steps is more than one line"));
   CHECK(refused_assignment("encoding.layout=neox") ==
         "settings: encoding.layout is neox; needs one of \"half_split\", \"interleaved\" (--set encoding.layout=neox)");
-  CHECK(refused_assignment("corpus=\xff").find("needs UTF-8 text") != std::string::npos);
+  CHECK(refused_assignment("corpus=\xff").find("needs UTF-8 text (--set") != std::string::npos);
+  for (const char* value : {"\"-distance", "'-distance", "\"-distance'", "\"", "\"-\" distance"})
+    CHECK(refused_assignment(std::string("encoding.bias=") + value) ==
+          std::string("settings: encoding.bias is ") + value +
+              "; needs UTF-8 text that ends with the quote it begins with, or no quotes (--set encoding.bias=" + value +
+              ")");
 }
 
 TEST_CASE("settings: a file loses against an assignment, and an assignment does not come twice") {
