@@ -35,7 +35,13 @@ Evaluation evaluate(const Transformer& model, std::span<const uint8_t> text, int
       for (int64_t position = 0; position < length; ++position)
         result.loss_by_position[static_cast<size_t>(position)] += at(window, position);
   }
-  for (double& loss : result.loss_by_position) loss /= static_cast<double>(result.windows);
+  for (size_t position = 0; position < result.loss_by_position.size(); ++position) {
+    double& loss = result.loss_by_position[position];
+    loss /= static_cast<double>(result.windows);
+    require<NumericError>(std::isfinite(loss), "evaluation", model.shape().encoding, ": in windows of ", length,
+                          " tokens the loss is not finite at position ", position,
+                          "; needs numbers at every position (eval.lengths)");
+  }
   result.loss = mean_loss(result.loss_by_position);
   return result;
 }

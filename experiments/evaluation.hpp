@@ -21,7 +21,9 @@ struct Evaluation {
 // The mean over positions, added in their order.
 double mean_loss(const std::vector<double>& loss_by_position);
 
-// Windows of `length` from the start of `text`, over at most `bytes` bytes. FileError if the text is shorter than one.
+// Windows of `length` from the start of `text`, over at most `bytes` bytes. FileError if the text is shorter than one;
+// NumericError, with the encoding, length and position, if a loss is NaN or infinite. A model that only reads badly is
+// neither: the loss of finite logits is finite.
 Evaluation evaluate(const Transformer& model, std::span<const uint8_t> text, int64_t length, int64_t bytes);
 
 }  // namespace phasor

@@ -44,10 +44,10 @@ PositionalEncoding make_encoding(const EncodingEntry& entry, const AttentionShap
   require<UsageError>(static_cast<bool>(entry.make), op, "there is no make");
   require<UsageError>(shape.train_length >= 1, op, "train_length is ", shape.train_length, "; needs at least 1");
   const PositionalEncoding made = entry.make(shape, parameters);
-  for (const auto* const rotation : {&made.rotation, &made.far_rotation})
+  for (const auto* const rotation : {&made.rotation, &made.far_rotation}) {
     require<UsageError>(!*rotation || (*rotation)->tables, op, "a rotation has no tables");
-  if (made.rotation && !made.features) {
-    const int64_t turning = made.rotation->spectrum ? made.rotation->spectrum->size() : 0;
+    if (!*rotation || made.features) continue;
+    const int64_t turning = (*rotation)->spectrum ? (*rotation)->spectrum->size() : 0;
     require<UsageError>(shape.head_dim % 2 == 0, op, "head_dim = width / heads = ", shape.head_dim,
                         " is odd; components are pairs of channels");
     require<UsageError>(turning <= shape.components(), op, "the spectrum has ", turning,

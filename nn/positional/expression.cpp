@@ -378,6 +378,7 @@ Var Expression::computed(const Values& values, const Axis* axis) const {
       case Step::draw: {
         const std::vector<Var> range = pop(2);
         stack.push_back(range[0] + (range[1] - range[0]) * uniform(values.drawn, 0, 1, values.dtype, *values.random));
+        require_finite(step, range, stack.back());
         break;
       }
       case Step::first_branch:  // the condition stays below the branches

@@ -95,6 +95,21 @@ TEST_CASE("command line: hope as a formula trains like hope and reads what rope 
   CHECK(holds(given.err, "which only encoding.name = \"expression\" reads, not \"yarn\"; leave it at \"\""));
 }
 
+TEST_CASE("eval: what gives no number at a length is an error that names it, not a table of nan") {
+  const Place place;
+  REQUIRE(run_phasor(place.train("rope", {"encoding.name=rope"})).exit_code == 0);
+  const auto eval = [&](const std::string& lengths) {
+    return run_phasor({"eval", (place.folder / "rope").string(), "--encoding", "expression", "--set",
+                       "encoding.bias=log(200 - distance)", "--set", "eval.lengths=" + lengths});
+  };
+  CHECK(eval("[16,200]").exit_code == 0);
+  const CommandResult broken = eval("[16,256]");  // beyond 8 x 16, where formulas are tried out
+  CHECK(broken.exit_code == 4);
+  CHECK(broken.out == "");
+  CHECK(holds(broken.err,
+              "error: evaluation: expression: in windows of 256 tokens the loss is not finite at position 20"));
+}
+
 TEST_CASE("command line: a formula that is wrong is refused at its line and column, before a folder is made") {
   const Place place;
   const auto error = [&](const std::vector<std::string>& changes) {

@@ -37,6 +37,8 @@ struct Layers {
 TEST_CASE("darope: slow components turn by a position read from the content, each key head and layer its own") {
   const Layers layers;
   REQUIRE(layers.learned.all().size() == 16);
+  for (const Parameter& p : layers.learned.all())
+    CHECK(p.options.weight_decay_factor == (p.name.ends_with(".w") ? 1 : 0));
   for (int64_t layer = 0; layer < 8; ++layer) {
     const std::string name = "layer." + std::to_string(layer);
     CHECK(layers.learned[name + ".w"].shape() == Shape{width, 2});

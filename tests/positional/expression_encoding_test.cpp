@@ -241,6 +241,12 @@ TEST_CASE("expression: formulas that make no encoding are refused before any wor
         "encoding.frequency:1:3: 1 / 0 is inf at component 0; needs a finite number");
   CHECK(refusal({.frequency = "base_frequency - 0.5"})
             .starts_with("expression: encoding.frequency is -0.183772 at component 1; needs 0 or more"));
+  CHECK(refusal({.frequency = "base_frequency - head"})
+            .starts_with("expression: encoding.frequency is -0.683772 at component 1, head 1; needs 0 or more"));
+  // 8 x 32 tokens: just below the largest double, 1.7977e308, and just above it.
+  CHECK(refusal({.frequency = "7.02e305"}) == "accepted");
+  CHECK(refusal({.frequency = "7.03e305"}) ==
+        "expression: encoding.frequency is 7.03e+305 at component 0; its angle at position 256 is not finite");
   CHECK(refusal({.bias = "1 / (distance - 256)"}) ==
         "encoding.bias:1:3: 1 / 0 is inf at distance 256; needs a finite number");
   CHECK(refusal({.bias = "1 / (distance - 257)"}) == "accepted");  // 8 x 32 is the last that is tried
@@ -257,7 +263,7 @@ TEST_CASE("expression: formulas that make no encoding are refused before any wor
             .starts_with("expression: nothing is left"));
 
   CHECK(learning("-a * distance", {"a"}, {}) ==
-        "expression: encoding.starts has 0 formulas; needs one for each of the 1 names of encoding.learned");
+        "expression: names in encoding.learned: 1, formulas in encoding.starts: 0; needs a formula for each name");
   for (const char* name : {"", "1a", "a b", "\xc3\xa9", "a.b"})
     CHECK(learning("-distance", {name}, {"1"}) == "expression: encoding.learned has '" + std::string(name) +
                                                       "'; needs names of letters, digits and _ that do not begin with "
@@ -282,6 +288,14 @@ TEST_CASE("expression: formulas that make no encoding are refused before any wor
             .starts_with("encoding.starts of 'a':1:1: no variable named 'head'; did you mean 'heads'?"));
   CHECK(learning("-a * distance", {"a"}, {"1 / head"}) ==
         "encoding.starts of 'a':1:3: 1 / 0 is inf at head 0; needs a finite number");
+  CHECK(learning("-a * distance", {"a"}, {"uniform(-1e308, 1e308)"}) ==
+        "encoding.starts of 'a':1:1: uniform(-1e+308, 1e+308) is inf at head 0; needs a finite number");
+  AttentionShape in_f32 = shape_of(16, 32);
+  in_f32.dtype = Dtype::f32;
+  const EncodingFormulas large = {.bias = "-a * distance", .learned = {"a"}, .starts = {"1e300"}};
+  CHECK(refusal(large, in_f32) ==
+        "expression: encoding.starts of 'a' is 1e+300, which is beyond f32; needs a smaller number");
+  CHECK(refusal(large) == "accepted");
   CHECK(learning("-a * distance", {"a"}, {""}) ==
         "encoding.starts of 'a':1:1: needs a number, a name or '('; got the end");
   CHECK(learning("-sqrt(a * distance)", {"a"}, {"1"}) ==

@@ -193,6 +193,11 @@ TEST_CASE("parts that contradict each other or the shape are refused when a mode
       {[](PositionalEncoding& e) { e.rotation->tables = nullptr; }, "encoding: a rotation has no tables"},
       {[](PositionalEncoding& e) { e.far_rotation.emplace(), e.far_from = 4; }, "encoding: a rotation has no tables"},
       {[](PositionalEncoding& e) { e.far_rotation = e.rotation, e.far_from = 4; }, "accepted"},
+      {[](PositionalEncoding& e) {
+         e.far_rotation = e.rotation, e.far_from = 4;
+         e.far_rotation->spectrum = Spectrum::geometric(9, 10000);
+       },
+       "encoding: the spectrum has 9 components, head_dim = 16 has 8; needs no more, or features of more channels"},
       {[](PositionalEncoding& e) { e.far_rotation = e.rotation; },
        "encoding: far_from is 0; a far rotation needs a distance of at least 1 to begin at"},
       {[](PositionalEncoding& e) { e.far_rotation = e.rotation, e.far_from = 4, e.rotation.reset(); },

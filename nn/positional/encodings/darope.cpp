@@ -5,7 +5,8 @@
 //
 // for token m, the layer's input x and L = train_length (eq. 4 to 6). As in the paper's listing m + 1/2 is clipped to
 // stay 1e-6 L away from 0 and L, also beyond the training length; w starts with deviation 0.1, a at 0.5 (appendix A.2).
-// With w = 0 and a = 1 it is RoPE. Heads are key heads: the query heads that share a key read its positions.
+// With w = 0 and a = 1, c[h] is m + 1/2 inside the training length: RoPE, but for half a token on the slow components.
+// Heads are key heads: the query heads that share a key read its positions.
 #include <algorithm>
 #include <cmath>
 

@@ -7,9 +7,10 @@
 //   encoding.starts      where each of them starts, a formula too
 //
 // Both formulas are computed where the learned numbers start, before any work, at all components and at the distances
-// from 0 to 8 train_length: a part that is not finite there is refused, and so is its gradient. Fixed frequencies are
-// those of a Spectrum, computed in double; learned ones have a gradient clip of 1, as in LeRoPE. What reads `head`
-// turns every key head by itself, and the query heads with the key that they share.
+// from 0 to 8 train_length: a part that is not finite there is refused, and so is its gradient, and so are angles that
+// are not finite at the last of these positions. Fixed frequencies are those of a Spectrum, computed in double; learned
+// ones have a gradient clip of 1, as in LeRoPE. What reads `head` turns every key head by itself, and the query heads
+// with the key that they share.
 #include "nn/positional/expression.hpp"
 
 #include <algorithm>
@@ -97,8 +98,9 @@ std::vector<std::string> names_of(const std::vector<NameMeaning>& list, const st
 }
 
 void check_names(const EncodingFormulas& f) {
-  require<UsageError>(f.starts.size() == f.learned.size(), "expression", "encoding.starts has ", f.starts.size(),
-                      " formulas; needs one for each of the ", f.learned.size(), " names of encoding.learned");
+  require<UsageError>(f.starts.size() == f.learned.size(), "expression",
+                      "names in encoding.learned: ", f.learned.size(),
+                      ", formulas in encoding.starts: ", f.starts.size(), "; needs a formula for each name");
   std::vector<std::string> taken = {"pi", "and", "or", "not"};
   for (const auto* const list : {&frequency_variables(), &bias_variables()})
     for (const NameMeaning& n : *list) taken.push_back(n.name);
@@ -118,13 +120,16 @@ std::optional<Expression> parsed(const char* setting, const std::string& text,
   return Expression(setting, text, {.variables = names_of(variables), .learned = learned});
 }
 
-// What the formula for its start makes of a learned number, of this shape.
+// What the formula for its start makes of a learned number, of this shape and dtype.
 Tensor start_of(const std::string& name, const std::string& text, const std::vector<std::string>& variables,
-                const Variables& values, const Shape& shape, Random& random) {
-  const Expression formula("encoding.starts of '" + name + "'", text, {.variables = variables, .draws = true});
-  return formula.checked({.variables = values, .random = &random, .drawn = shape}, {"component"})
-      .value()
-      .broadcast_to(shape);
+                const Variables& values, const Shape& shape, Dtype dtype, Random& random) {
+  const std::string setting = "encoding.starts of '" + name + "'";
+  const Expression formula(setting, text, {.variables = variables, .draws = true});
+  const Tensor start = formula.checked({.variables = values, .random = &random, .drawn = shape}, {"component"}).value();
+  for (const double value : start.to_vector<double>())
+    require<UsageError>(std::isfinite(Tensor::scalar(value, dtype).to(Dtype::f64).item<double>()), "expression",
+                        setting, " is ", value, ", which is beyond ", dtype, "; needs a smaller number");
+  return start.broadcast_to(shape).to(dtype);
 }
 
 // The first of the learned numbers whose gradient at `value` is not finite, else "".
@@ -149,9 +154,16 @@ PositionalEncoding turning(const AttentionShape& s, const Expression& formula, c
   };
   const Var at_start = broadcast_to(formula.checked(values(), {"component"}), shape);
   const std::vector<double> starts = at_start.value().to_vector<double>();
-  for (size_t i = 0; i < starts.size(); ++i)
-    require<UsageError>(starts[i] >= 0, "expression", "encoding.frequency is ", starts[i], " at component ",
-                        i % static_cast<size_t>(s.components()), "; needs 0 or more rad per token");
+  const double last_position = 8 * static_cast<double>(s.train_length);
+  for (int64_t i = 0; i < at_start.size(); ++i) {
+    const double frequency = starts[static_cast<size_t>(i)];
+    const int64_t component = i % s.components(), head = i / s.components();
+    const std::string place = std::to_string(component) + (shape.rank() == 2 ? ", head " + std::to_string(head) : "");
+    require<UsageError>(frequency >= 0, "expression", "encoding.frequency is ", frequency, " at component ", place,
+                        "; needs 0 or more rad per token");
+    require<UsageError>(std::isfinite(frequency * last_position), "expression", "encoding.frequency is ", frequency,
+                        " at component ", place, "; its angle at position ", last_position, " is not finite");
+  }
   const std::string name = without_gradient(at_start, learned);
   require<UsageError>(name.empty(), "expression", "encoding.frequency: the gradient of '", name,
                       "' is not finite where it starts");
@@ -223,10 +235,10 @@ PositionalEncoding make(const AttentionShape& s, ParameterList& parameters) {
     require<UsageError>((turns ? frequency : bias)->learns(name), "expression", "encoding.learned: '", name,
                         "' is in conditions only, which pass no gradient: it would not be learned");
     const Tensor start = turns ? start_of(name, f.starts[i], names_of(frequency_variables(), "head"), of_frequency(s),
-                                          {s.components()}, random)
+                                          {s.components()}, s.dtype, random)
                                : start_of(name, f.starts[i], names_of(bias_variables(), "distance"),
-                                          of_model(s, s.heads, Dtype::f64), {s.heads, 1}, random);
-    const Var var = parameters.add(name, start.to(s.dtype), {.gradient_clip = turns ? 1.0 : 0.0});
+                                          of_model(s, s.heads, Dtype::f64), {s.heads, 1}, s.dtype, random);
+    const Var var = parameters.add(name, start, {.gradient_clip = turns ? 1.0 : 0.0});
     (turns ? of_components : of_heads).push_back({name, var});
   }
 
