@@ -53,6 +53,7 @@ static bool has_progress(const fs::path& folder) {
 }
 
 RunFolder::RunFolder(const fs::path& path, const Settings& settings, Resume resume) : path_(path), resume_(resume) {
+  validate(settings);  // what is written here is read again; a question has added its name since the last time
   std::error_code error;
   const bool existed = fs::exists(path, error);
   require<UsageError>(!existed || fs::is_directory(path, error), "run", path, " is a file; --out needs a folder");

@@ -22,7 +22,7 @@ class RunFolder {
   //   BusyError      another process holds it
   //   UsageError     it holds progress and was made with other settings (names the keys that differ) or is unfinished
   //                  and resume is no,
-  //                  or is not empty and no run folder
+  //                  or is not empty and no run folder, or the settings are not valid
   //   ResourceError  it cannot be created or written
   RunFolder(const std::filesystem::path& path, const Settings& settings, Resume resume);
 

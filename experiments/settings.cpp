@@ -403,12 +403,10 @@ void validate(const Settings& settings) {
   require_setting(settings.eval.bytes >= longest,
                   "eval.bytes must hold a window of the longest of eval.lengths: ", text_of(settings.eval.bytes), " < ",
                   text_of(longest));
-  // A run that could not be read again. A question adds its name, and its runs their lengths.
-  constexpr size_t room = 4096;
   const size_t bytes = to_toml(settings).size();
-  require_setting(bytes <= largest_file - room, "all settings take ", std::to_string(bytes),
-                  " bytes in settings.toml; needs at most ", std::to_string(largest_file - room),
-                  ": shorter formulas or lists");
+  require_setting(bytes <= largest_file, "all settings take ", std::to_string(bytes),
+                  " bytes in settings.toml, which is read up to ", std::to_string(largest_file),
+                  "; needs shorter formulas or lists");
 }
 
 // ---- writing

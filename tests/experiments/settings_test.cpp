@@ -217,14 +217,14 @@ TEST_CASE("settings: formulas that the encoding does not read are refused") {
 }
 
 TEST_CASE("settings: more than a settings file may hold is refused, or the run could not be read again") {
-  const std::string terms = "encoding.bias=" + std::string(55000, '-') + "distance";
+  const std::string terms = "encoding.bias=" + std::string(62000, '-') + "distance";
   const Settings settings = apply({}, {{}, {"encoding.name=expression", terms}});
   Settings read;
   read_toml(read, to_toml(settings), "settings.toml");
   CHECK(read == settings);
-  const std::string message = refused_settings({"encoding.name=expression", terms + std::string(6000, ' ') + "+ 1"});
+  const std::string message = refused_settings({"encoding.name=expression", terms + std::string(2000, ' ') + "+ 1"});
   CHECK(message.starts_with("settings: all settings take 6"));
-  CHECK(message.ends_with(" bytes in settings.toml; needs at most 61440: shorter formulas or lists"));
+  CHECK(message.ends_with(" bytes in settings.toml, which is read up to 65536; needs shorter formulas or lists"));
 }
 
 TEST_CASE("settings: assignments") {
