@@ -120,8 +120,7 @@ std::vector<std::string> limits_of(const PositionalEncoding& encoding, const Att
   if (encoding.rotation && encoding.rotation->table_length)
     limits.push_back("its tables change with the length of the text: a cache of keys serves until then");
   if (encoding.why_unfused()) limits.push_back(std::string("attention stores its scores: ") + encoding.why_unfused());
-  if (encoding.bias_of_positions)
-    limits.push_back("attention stores its biases: memory grows with the square of the length");
+  if (encoding.bias_of_positions) limits.push_back("attention stores its biases: memory grows as the length squared");
   return limits;
 }
 

@@ -332,7 +332,7 @@ std::string verdict(const std::vector<Measured>& measured, const std::vector<std
 // What the formulas of the encoding `expression` were, where it took part.
 std::string formulas_text(const QuestionRun& job) {
   if (std::find(job.encodings.begin(), job.encodings.end(), "expression") == job.encodings.end()) return "";
-  const EncodingSettings& e = job.settings.encoding;
+  const EncodingFormulas& e = job.settings.encoding.formulas;
   std::string text = fmt::format("; expression: frequency = {}, bias = {}", e.frequency, e.bias.empty() ? "0" : e.bias);
   for (size_t i = 0; i < e.learned.size(); ++i) text += fmt::format(", {} learned from {}", e.learned[i], e.starts[i]);
   return text;

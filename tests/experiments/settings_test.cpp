@@ -284,7 +284,8 @@ TEST_CASE("settings: what must hold between them") {
         "settings: model.kv_heads must divide model.heads: 4 % 3 = 1");
   CHECK(refused_settings({"model.kv_heads=4"}) == "settings: model.kv_heads must divide model.heads: 2 % 4 = 2");
   CHECK(refused_settings({"train.accumulate=3"}) == "settings: train.accumulate must divide train.batch: 16 % 3 = 1");
-  CHECK(refused_settings({"train.steps=20"}) == "settings: train.warmup_steps must be at most train.steps: 50 > 20; --set train.warmup_steps=2");
+  CHECK(refused_settings({"train.steps=20"}) ==
+        "settings: train.warmup_steps must be at most train.steps: 50 > 20; --set train.warmup_steps=2");
   CHECK(refused_settings({"train.length=3"}) == "settings: eval.lengths = [] needs train.length / 2 >= 2: 3 / 2 = 1");
   CHECK(refused_settings({"train.length=3", "eval.lengths=[3]"}) == "accepted");
   CHECK(refused_settings({"eval.bytes=1023"}) ==
