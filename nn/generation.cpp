@@ -5,6 +5,8 @@
 #include <cmath>
 #include <utility>
 
+#include "core/allocator.hpp"
+
 namespace phasor {
 
 int64_t sample(const Tensor& logits, const Sampling& s, Random& random) {
@@ -60,6 +62,8 @@ Tensor Generator::logits() {
   if (cache_.length() == length) return last_logits_;
   if (!model_.encoding().same_tables(cache_.length(), length)) cache_.clear();
   while (cache_.length() < length) {
+    // The blocks of the piece before are too small for what grows with the length: in the pool they would only add up.
+    if (cache_.length() > 0 && length - cache_.length() > 1) release_cached_memory();
     const int64_t held = cache_.length(), count = tokens_at_once(model_.encoding(), held, length);
     const Tensor ids = Tensor::empty({1, count}, Dtype::i32);
     std::copy_n(text_.begin() + held, count, ids.data<int32_t>());
