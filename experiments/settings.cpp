@@ -106,6 +106,10 @@ static bool read_within(const toml::node& node, double& value, const RealRange& 
 }
 
 static bool read_within(const toml::node& node, std::string& value, const AnyText& range) {
+  if (range.may_be_number && node.is_number()) {
+    value = node.is_integer() ? text_of(node.as_integer()->get()) : text_of(node.as_floating_point()->get());
+    return true;
+  }
   const toml::value<std::string>* const text = node.as_string();
   if (!text || (text->get().empty() && !range.may_be_empty)) return false;
   value = text->get();

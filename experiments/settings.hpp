@@ -98,6 +98,7 @@ struct RealRange {
 };
 struct AnyText {
   bool may_be_empty = false;
+  bool may_be_number = false;  // written without quotes
 };
 struct YesOrNo {};
 struct OneOf {
@@ -135,7 +136,7 @@ void visit_settings(S& settings, Visitor&& visit) {
   visit("encoding.frequency", "of expression; \"\": none", settings.encoding.formulas.frequency, AnyText{true});
   visit("encoding.bias", "of expression: added to the scores", settings.encoding.formulas.bias, AnyText{true});
   visit("encoding.learned", "names that the formulas learn", settings.encoding.formulas.learned, AnyText{});
-  visit("encoding.starts", "a formula for each of them", settings.encoding.formulas.starts, AnyText{});
+  visit("encoding.starts", "a formula for each of them", settings.encoding.formulas.starts, AnyText{false, true});
 
   visit("train.steps", "optimizer steps", settings.train.steps, IntegerRange{1, count});
   visit("train.batch", "windows in a step", settings.train.batch, IntegerRange{1, size});

@@ -48,6 +48,8 @@ std::string character_at(const std::string& text, size_t start) {
   return std::string("\\x") + hex[first >> 4] + hex[first & 15];
 }
 
+constexpr const char* use_where = "; where(condition, a, b) chooses";
+
 // What a part of the text computes.
 struct Part {
   Place place;
@@ -63,7 +65,8 @@ class Parser {
   Part parse() {
     advance();
     const Part whole = chain(lowest_level);
-    if (token_.type != Token::end) fail_at(token_.place, "needs an operator or the end; got " + shown());
+    if (token_.type != Token::end)
+      fail_at(token_.place, "needs an operator or the end; got " + shown() + (is("if") ? use_where : ""));
     if (whole.kind == ExpressionKind::condition)
       fail_at(whole.place, "needs a number; this is a condition: where(condition, a, b) makes a number of it");
     return whole;
@@ -118,7 +121,7 @@ class Parser {
     } else if (c == '=') {
       fail_at(place_, "'=' gives no value; two numbers are compared with ==");
     } else {
-      fail_at(place_, "unknown character '" + character_at(text_, at_) + "'");
+      fail_at(place_, "unknown character '" + character_at(text_, at_) + "'" + (c == '?' ? use_where : ""));
     }
     token_.text = text_.substr(at_, size);
     move(size);
@@ -187,7 +190,8 @@ class Parser {
       return inner;
     }
     if (token.type != Token::name || is("and") || is("or"))
-      fail_at(token.place, "needs a number, a name or '('; got " + shown());
+      fail_at(token.place, "needs a number, a name or '('; got " + shown() +
+                               (is("*") && at_ >= 2 && text_[at_ - 2] == '*' ? "; a power is ^" : ""));
     advance();
     return is("(") ? call(token) : variable(token);
   }
@@ -216,7 +220,11 @@ class Parser {
       std::vector<std::string> known = names_.variables;
       known.insert(known.end(), names_.learned.begin(), names_.learned.end());
       known.push_back("pi");
-      fail_at(token.place, unknown_name("variable", token.text, known));
+      const bool is_near = !nearest_name(token.text, known).empty();
+      fail_at(token.place, unknown_name("variable", token.text, known) +
+                               (token.text == "inf" || token.text == "nan" ? "; numbers are finite: -1e4 hides a key"
+                                : is_near || names_.draws                  ? ""
+                                                          : "; encoding.learned names what is to be learned"));
     }
     steps.push_back({Step::variable, token.place, 0, token.text});
     Part part = {token.place};
@@ -377,6 +385,8 @@ Var Expression::computed(const Values& values, const Axis* axis) const {
         break;
       case Step::draw: {
         const std::vector<Var> range = pop(2);
+        for (const double width : (range[1] - range[0]).value().to(Dtype::f64).to_vector<double>())
+          if (width < 0) refuse(setting_, step.place, "uniform(low, high) has low above high");
         stack.push_back(range[0] + (range[1] - range[0]) * uniform(values.drawn, 0, 1, values.dtype, *values.random));
         require_finite(step, range, stack.back());
         break;

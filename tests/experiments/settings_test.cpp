@@ -188,6 +188,8 @@ TEST_CASE("settings: formulas are text that may be empty or of several lines, an
   assign(settings, "encoding.starts=[\"uniform(0, 2)\", 'a\"b']");
   CHECK(settings.encoding.formulas.starts == std::vector<std::string>{"uniform(0, 2)", "a\"b"});
   const std::string needed = "needs a list [\"a\", \"b\", ...]; each of them text in quotes that is not empty ";
+  assign(settings, "encoding.starts=[1, 0.5, \"2^-head\"]");  // and numbers
+  CHECK(settings.encoding.formulas.starts == std::vector<std::string>{"1", "0.5", "2^-head"});
   assign(settings, "encoding.learned=[p, a_2]");  // names may go without quotes
   CHECK(settings.encoding.formulas.learned == std::vector<std::string>{"p", "a_2"});
   for (const char* value : {"[p, -a]", "p", "[1]", "[\"\"]", "[[\"p\"]]", "\"p\"", ""}) {

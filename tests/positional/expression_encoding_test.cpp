@@ -288,6 +288,8 @@ TEST_CASE("expression: formulas that make no encoding are refused before any wor
             .starts_with("encoding.starts of 'a':1:1: no variable named 'head'; did you mean 'heads'?"));
   CHECK(learning("-a * distance", {"a"}, {"1 / head"}) ==
         "encoding.starts of 'a':1:3: 1 / 0 is inf at head 0; needs a finite number");
+  CHECK(learning("-a * distance", {"a"}, {"uniform(2, 1)"}) ==
+        "encoding.starts of 'a':1:1: uniform(low, high) has low above high");
   CHECK(learning("-a * distance", {"a"}, {"uniform(-1e308, 1e308)"}) ==
         "encoding.starts of 'a':1:1: uniform(-1e+308, 1e+308) is inf at head 0; needs a finite number");
   AttentionShape in_f32 = shape_of(16, 32);

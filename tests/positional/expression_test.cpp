@@ -200,7 +200,7 @@ TEST_CASE("expression: what does not parse is refused at its line and column") {
            {" \n ", "f:2:2: " + needs + "the end"},
            {"1 +", "f:1:4: " + needs + "the end"},
            {"1 + * 2", "f:1:5: " + needs + "'*'"},
-           {"1 ** 2", "f:1:4: " + needs + "'*'"},
+           {"1 ** 2", "f:1:4: " + needs + "'*'; a power is ^"},
            {"1 2", "f:1:3: needs an operator or the end; got '2'"},
            {"x y", "f:1:3: needs an operator or the end; got 'y'"},
            {"2(3)", "f:1:2: needs an operator or the end; got '('"},
@@ -235,7 +235,13 @@ TEST_CASE("expression: what does not parse is refused at its line and column") {
            {"1e-999", "f:1:1: the number 1e-999 is beyond the range of a double"},
            {"-x + distnce",
             "f:1:6: no variable named 'distnce'; did you mean 'distance'?; known: x, y, distance, a, pi"},
-           {"qwerty", "f:1:1: no variable named 'qwerty'; known: x, y, distance, a, pi"},
+           {"qwerty",
+            "f:1:1: no variable named 'qwerty'; known: x, y, distance, a, pi; encoding.learned names what is to be "
+            "learned"},
+           {"inf",
+            "f:1:1: no variable named 'inf'; known: x, y, distance, a, pi; numbers are finite: -1e4 hides a key"},
+           {"x > y ? 1 : 2", "f:1:7: unknown character '?'; where(condition, a, b) chooses"},
+           {"x if y else 1", "f:1:3: needs an operator or the end; got 'if'; where(condition, a, b) chooses"},
            {"min", "f:1:1: 'min' is a function; needs its arguments in parentheses"},
            {"1 +\n logg(x)",
             "f:2:2: no function named 'logg'; did you mean 'log'?; known: where, min, max, clamp, abs, floor, pow, "
