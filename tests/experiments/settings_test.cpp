@@ -7,21 +7,12 @@
 
 #include "core/error.hpp"
 #include "tests/support/command.hpp"
+#include "tests/support/refusal.hpp"
 
 using namespace phasor;
 using namespace phasor::testing;
 
 namespace {
-
-template <class F>
-std::string refusal(F f) {
-  try {
-    f();
-  } catch (const UsageError& error) {
-    return error.what();
-  }
-  return "accepted";
-}
 
 std::string refused_text(const std::string& text) {
   return refusal([&] {

@@ -11,6 +11,7 @@
 #include "tests/support/comparison.hpp"
 #include "tests/support/encoding_scores.hpp"
 #include "tests/support/op_case.hpp"
+#include "tests/support/small_model.hpp"
 
 using namespace phasor;
 
@@ -61,21 +62,15 @@ void check_same_tables(const PositionalEncoding& a, const PositionalEncoding& b,
 
 // Losses of some steps of AdamW, then every weight, in f32.
 std::vector<float> trained(const std::string& encoding, const EncodingFormulas& formulas = {}, uint64_t seed = 1) {
-  const ModelShape shape = {.vocabulary = 23,
-                            .width = 32,
-                            .layers = 2,
-                            .heads = 4,
-                            .kv_heads = 2,
-                            .hidden = 40,
-                            .train_length = 24,
-                            .encoding = encoding,
-                            .formulas = formulas};
+  ModelShape shape = small_model(encoding, 24);
+  shape.formulas = formulas;
+  shape.dtype = Dtype::f32;
   const Transformer model(shape, seed);
   AdamW optimizer(model.parameters(), {});
   Random random{.seed = 2};
   std::vector<float> numbers;
   for (int step = 0; step < 8; ++step) {
-    const Tensor ids = random_ids({2, 25}, 23, random);
+    const Tensor ids = random_ids({2, 25}, small_vocabulary, random);
     const Var loss = cross_entropy(model.logits(ids.slice(1, 0, 24)), ids.slice(1, 1, 25));
     numbers.push_back(loss.value().item<float>());
     GradientList gradients = gradients_of(backward(loss), model.parameters());

@@ -10,6 +10,7 @@
 #include "nn/positional/expression_operations.hpp"
 #include "tests/support/comparison.hpp"
 #include "tests/support/property.hpp"
+#include "tests/support/refusal.hpp"
 
 using namespace phasor;
 
@@ -23,16 +24,6 @@ double value_of(const std::string& text, double x = 0, double y = 0) {
   return f({.variables = {{"x", number(x)}, {"y", number(y)}, {"distance", number(3)}, {"a", number(1)}}})
       .value()
       .item<double>();
-}
-
-template <class F>
-std::string refusal(F f) {
-  try {
-    f();
-  } catch (const UsageError& error) {
-    return error.what();
-  }
-  return "accepted";
 }
 
 std::string refused(const std::string& text, const Expression::Names& known = names) {
