@@ -12,7 +12,7 @@
 
 namespace phasor {
 
-static std::string duration_text(double seconds) {
+std::string duration_text(double seconds) {
   const int64_t whole = static_cast<int64_t>(std::clamp(seconds, 0.0, 1e9) + 0.5);
   const int64_t hours = whole / 3600, minutes = whole / 60 % 60;
   return hours > 0 ? fmt::format("{}:{:02}:{:02}", hours, minutes, whole % 60)

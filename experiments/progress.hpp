@@ -8,6 +8,9 @@
 
 namespace phasor {
 
+// 0:07, 12:30 or 1:02:11.
+std::string duration_text(double seconds);
+
 // What the line tells.
 struct ProgressState {
   std::string label;

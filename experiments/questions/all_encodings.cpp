@@ -13,6 +13,7 @@
 #include "experiments/checkpoint.hpp"
 #include "experiments/comparison.hpp"
 #include "experiments/experiment.hpp"
+#include "experiments/progress.hpp"
 #include "experiments/report/text.hpp"
 #include "experiments/signals.hpp"
 #include "experiments/statistics.hpp"
@@ -105,12 +106,6 @@ void estimate(const QuestionRun& job, std::vector<Task>& tasks) {
     task.seconds = costs[task.encoding].evaluation + static_cast<double>(steps_left) * costs[task.encoding].step;
     if (const int signal = remembered_signal()) throw Interrupted(signal, "stopped before the first training");
   }
-}
-
-std::string duration_text(double seconds) {
-  if (seconds < 59.5) return fmt::format("{:.0f} s", seconds);
-  const auto minutes = static_cast<int64_t>(std::ceil(seconds / 60));
-  return minutes < 60 ? fmt::format("{} min", minutes) : fmt::format("{} h {:02} min", minutes / 60, minutes % 60);
 }
 
 Measured done(const QuestionRun& job, const Task& task) {
