@@ -67,7 +67,21 @@ struct EvalSettings {
 struct CheckpointSettings {
   int64_t every = 200;
   int64_t keep = 2;
+  int64_t snapshots = 8;
   bool operator==(const CheckpointSettings&) const = default;
+};
+
+struct DissectSettings {
+  std::vector<int64_t> lengths = {};
+  int64_t windows = 32;
+  int64_t sequences = 64;
+  double edge = 0.04;
+  double middle = 0.5;
+  double activated = 3.0;
+  int64_t bytes = 16384;
+  int64_t layer = -1;
+  int64_t head = -1;
+  bool operator==(const DissectSettings&) const = default;
 };
 
 struct RunSettings {
@@ -84,6 +98,7 @@ struct Settings {
   TrainSettings train;
   EvalSettings eval;
   CheckpointSettings checkpoint;
+  DissectSettings dissect;
   RunSettings run;
   bool operator==(const Settings&) const = default;
 };
@@ -158,6 +173,19 @@ void visit_settings(S& settings, Visitor&& visit) {
 
   visit("checkpoint.every", "steps between checkpoints", settings.checkpoint.every, IntegerRange{1, count});
   visit("checkpoint.keep", "newest checkpoints that stay", settings.checkpoint.keep, IntegerRange{1, count});
+  visit("checkpoint.snapshots", "weights kept: last, at 1/2, 1/4 ..", settings.checkpoint.snapshots,
+        IntegerRange{0, 40});
+
+  visit("dissect.lengths", "of the ablations; []: L, 2L, 4L", settings.dissect.lengths, IntegerRange{2, size});
+  visit("dissect.windows", "held-out, of the contributions", settings.dissect.windows, IntegerRange{1, size});
+  visit("dissect.sequences", "random, of the U-shape probe", settings.dissect.sequences, IntegerRange{2, size});
+  visit("dissect.edge", "share of keys at the start of a U", settings.dissect.edge, RealRange{0, 0.25, false});
+  visit("dissect.middle", "share of keys in its middle", settings.dissect.middle, RealRange{0, 0.5, false});
+  visit("dissect.activated", "above this / components: activated", settings.dissect.activated,
+        RealRange{0, large, false});
+  visit("dissect.bytes", "held-out, of each ablation", settings.dissect.bytes, IntegerRange{2, count});
+  visit("dissect.layer", "ablations act there; -1: in all", settings.dissect.layer, IntegerRange{-1, 4095});
+  visit("dissect.head", "likewise, query heads", settings.dissect.head, IntegerRange{-1, size});
 
   visit("run.question", "phasor run sets it", settings.run.question, AnyText{});
   visit("run.encodings", "[]: those of the question", settings.run.encodings, AnyText{});

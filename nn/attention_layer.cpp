@@ -66,6 +66,10 @@ Var AttentionLayer::read(const Var& x, int64_t layer, const AttentionPass& pass)
   if (encoding.rotation) near = turned(near.q, near.k, *encoding.rotation, pass.tables, context, layout);
   near.q = at(Site::q_rotated, near.q);
   near.k = at(Site::k_rotated, near.k);
+  if (far.q.defined()) {
+    far.q = at(Site::q_far, far.q);
+    far.k = at(Site::k_far, far.k);
+  }
 
   if (pass.cache) {
     KeyValueCache::Layer& held = pass.cache->layers_[static_cast<size_t>(layer)];

@@ -89,6 +89,12 @@ Transformer::Transformer(const ModelShape& shape, Random random, const EncodingE
   parameters_.append("encoding.", learned);
 }
 
+Transformer Transformer::with_encoding(const PositionalEncoding& encoding) const {
+  Transformer other = *this;
+  other.encoding_ = encoding;
+  return other;
+}
+
 // Everything that is the same in every layer.
 AttentionPass Transformer::pass_for(const Tensor& ids, const ForwardOptions& options) const {
   const char* const op = "transformer";

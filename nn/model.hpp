@@ -79,6 +79,10 @@ class Transformer {
   // ids [batch, length] -> logits [batch, length, vocabulary], or of the last token.
   Var logits(const Tensor& ids, const ForwardOptions& options = {}) const;
 
+  // A model that shares all parameters with this one and reads with another encoding: one that is to be compared, or
+  // whose rotation has been changed. Its parts are taken as they are; make_encoding() checks them.
+  Transformer with_encoding(const PositionalEncoding& encoding) const;
+
   const ModelShape& shape() const { return shape_; }
   const PositionalEncoding& encoding() const { return encoding_; }
   const ParameterList& parameters() const { return parameters_; }

@@ -19,6 +19,10 @@ const char* name_of(Site site) {
       return "q_rotated";
     case Site::k_rotated:
       return "k_rotated";
+    case Site::q_far:
+      return "q_far";
+    case Site::k_far:
+      return "k_far";
     case Site::score:
       return "score";
     case Site::score_biased:

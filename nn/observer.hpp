@@ -25,6 +25,8 @@ enum class Site {
   v,             // [batch, kv_heads, length, head_dim]; likewise
   q_rotated,     // as q (an encoding may have widened it); q itself without a rotation
   k_rotated,     // as k
+  q_far,         // as q_rotated, by the far rotation of an encoding that has one
+  k_far,
   score,         // [batch, heads, q_length, k_length], scaled q.k
   score_biased,  // the same after bias and transform, before the mask: later keys are not hidden yet
   pattern,       // the same after the softmax
