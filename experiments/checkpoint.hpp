@@ -2,6 +2,8 @@
 //
 //   parameters     NAME                       optimizer   adamw.first.NAME, adamw.second.NAME
 //   metadata       step, seed, metrics_bytes, corpus_sha256, settings (the whole settings.toml)
+// Snapshots are the weights alone, as they were on the way: what the training has done is measured on them.
+//   parameters     NAME                       metadata    step, settings
 // Randomness needs no state beyond seed and step: every draw is a function of them, and so is the data position.
 #pragma once
 
@@ -44,5 +46,15 @@ void prune_checkpoints(const std::filesystem::path& folder, int64_t newest, int6
 // does not fit: damage, a parameter missing, extra, or of another shape or dtype.
 RunPosition load_checkpoint(const std::filesystem::path& path, const Settings& settings,
                             const ParameterList& parameters, AdamW* optimizer);
+
+// After which steps a training keeps a snapshot: 1/2, 1/4, ... of all, checkpoint.snapshots of them, in rising order;
+// fewer where they would meet. The weights before the first step are those that the seed draws.
+std::vector<int64_t> snapshot_steps(const Settings& settings);
+// weights-0000000600.safetensors ..., in the order of their steps.
+std::vector<CheckpointPlace> snapshots(const std::filesystem::path& folder);
+void save_snapshot(const std::filesystem::path& folder, const Settings& settings, const ParameterList& parameters,
+                   int64_t step);
+// Errors: those of load_checkpoint().
+void load_snapshot(const std::filesystem::path& path, const Settings& settings, const ParameterList& parameters);
 
 }  // namespace phasor

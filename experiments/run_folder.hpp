@@ -1,6 +1,7 @@
 // RunFolder: the folder of one run, held by a lock while the run works in it.
 //
-//   settings.toml, metrics.jsonl, checkpoint-*.safetensors, results.csv, report.html   repeat byte for byte
+//   settings.toml, metrics.jsonl, checkpoint-* and weights-*.safetensors,
+//   results.csv, report.html                                             repeat byte for byte
 //   timing.jsonl, machine.json, run.lock, and results.txt where it tells speeds         do not
 //
 // results.csv is written last: a folder that has it is finished.

@@ -173,7 +173,7 @@ void visit_settings(S& settings, Visitor&& visit) {
 
   visit("checkpoint.every", "steps between checkpoints", settings.checkpoint.every, IntegerRange{1, count});
   visit("checkpoint.keep", "newest checkpoints that stay", settings.checkpoint.keep, IntegerRange{1, count});
-  visit("checkpoint.snapshots", "weights kept: last, at 1/2, 1/4 ..", settings.checkpoint.snapshots,
+  visit("checkpoint.snapshots", "weights kept: at 1/2, 1/4 ... of it", settings.checkpoint.snapshots,
         IntegerRange{0, 40});
 
   visit("dissect.lengths", "of the ablations; []: L, 2L, 4L", settings.dissect.lengths, IntegerRange{2, size});

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -136,14 +137,16 @@ AdamW optimizer_of(const Settings& s, const ParameterList& parameters) {
 }
 
 // A run that fills the disk after an hour loses the hour.
-void require_room(const fs::path& folder, const ParameterList& parameters, int64_t keep) {
-  const auto bytes_each = static_cast<uint64_t>(parameters.count()) * 3 * sizeof(float);
-  const uint64_t needed = bytes_each * static_cast<uint64_t>(std::min<int64_t>(keep, 100) + 1);
+void require_room(const fs::path& folder, const ParameterList& parameters, const Settings& settings) {
+  const int64_t keep = settings.checkpoint.keep;
+  const auto weights = static_cast<uint64_t>(parameters.count()) * sizeof(float);
+  const uint64_t needed =
+      weights * (3 * static_cast<uint64_t>(std::min<int64_t>(keep, 100) + 1) + snapshot_steps(settings).size());
   std::error_code error;
   const fs::space_info space = fs::space(folder, error);
   require<ResourceError>(error || space.available >= needed, "train", folder, " has room for ", space.available,
-                         " bytes; ", keep, " checkpoints need ", needed,
-                         "; lower checkpoint.keep or choose another disk with --out");
+                         " bytes; ", keep, " checkpoints and ", snapshot_steps(settings).size(), " snapshots need ",
+                         needed, "; lower checkpoint.keep or checkpoint.snapshots, or choose another disk with --out");
 }
 
 }  // namespace
@@ -163,7 +166,7 @@ Transformer train(const Settings& settings, const Corpus& corpus, const RunFolde
     prune();  // killed between the last checkpoint and this
     return model;
   }
-  require_room(folder.path(), model.parameters(), settings.checkpoint.keep);
+  require_room(folder.path(), model.parameters(), settings);
 
   AppendFile metrics(folder.file("metrics.jsonl"), position ? position->metrics_bytes : 0);
   AppendFile timing(folder.file("timing.jsonl"), whole_line_bytes(folder.file("timing.jsonl")));
@@ -174,6 +177,7 @@ Transformer train(const Settings& settings, const Corpus& corpus, const RunFolde
     prune();
   };
 
+  const std::vector<int64_t> kept_steps = snapshot_steps(settings);
   const std::span<const uint8_t> text = split(corpus).train;
   if (model.encoding().why_unfused() && !options.quiet)
     fmt::print(stderr, "{}: attention stores its scores: memory grows with length^2\n", options.label);
@@ -197,6 +201,8 @@ Transformer train(const Settings& settings, const Corpus& corpus, const RunFolde
       timed = Clock::now();
       timed_step = optimizer.steps;
     }
+    if (std::binary_search(kept_steps.begin(), kept_steps.end(), optimizer.steps))
+      save_snapshot(folder.path(), settings, model.parameters(), optimizer.steps);
     const int signal = remembered_signal();
     if (signal != 0 || optimizer.steps % settings.checkpoint.every == 0 || optimizer.steps == t.steps) save();
     if (signal != 0 && optimizer.steps < t.steps) {

@@ -8,6 +8,8 @@
 #include "core/parallel.hpp"
 #include "nn/optimizer.hpp"
 #include "tests/support/comparison.hpp"
+#include "tests/support/op_case.hpp"
+#include "tests/support/small_model.hpp"
 
 using namespace phasor;
 
@@ -155,6 +157,19 @@ TEST_CASE("model: asked for the last token alone, it gives the last row of all l
   CHECK(mismatch(last, Dtype::f64, model.logits(ids).value().slice(1, 6, 7), 1e-12) == "");
   CHECK_THROWS_WITH_AS(model.logits(ids.slice(1, 0, 0), {.last_only = true}),
                        doctest::Contains("ids are [2, 0]; the last token is asked for, and there is none"), UsageError);
+}
+
+TEST_CASE("model: with another encoding it reads with the same parameters, and trains with it") {
+  const Transformer rope(small_model("rope", 16), 1), hope(small_model("hope", 16), 1);
+  const Transformer changed = rope.with_encoding(hope.encoding());
+  const NoGradient scope;
+  Random random{.seed = 3};
+  const Tensor ids = random_ids({2, 11}, small_vocabulary, random);
+  CHECK(bit_mismatch(changed.logits(ids).value(), hope.logits(ids).value()) == "");
+  CHECK(bit_mismatch(rope.logits(ids).value(), hope.logits(ids).value()) != "");
+  const Tensor zeros = Tensor::zeros(rope.parameters()["head.weight"].shape(), Dtype::f64);
+  rope.parameters()["head.weight"].assign(zeros);
+  CHECK(bit_mismatch(changed.logits(ids).value(), Tensor::zeros({2, 11, small_vocabulary}, Dtype::f64)) == "");
 }
 
 TEST_CASE("model: packed segments do not see each other") {

@@ -122,6 +122,30 @@ TEST_CASE("observer: what passes the sites fits together") {
   CHECK(bit_mismatch(head.value(), logits) == "");
 }
 
+TEST_CASE("observer: an encoding with a far rotation shows its queries and keys too; the score takes them where far") {
+  const Transformer model(shape_of("rerope"), 1);
+  const NoGradient scope;
+  Seen seen;
+  const Observer observer = recorder(seen, {Site::q_rotated, Site::k_rotated, Site::q_far, Site::k_far, Site::score});
+  model.logits(some_ids(), {.observer = &observer});
+  const std::vector<std::string> of_a_layer = {"q_rotated", "k_rotated", "q_far", "k_far", "score"};
+  REQUIRE(seen.order.size() == 2 * of_a_layer.size());
+  for (size_t i = 0; i < of_a_layer.size(); ++i) CHECK(seen.order[i] == of_a_layer[i] + " 0");
+  const auto score = [&](Site queries, Site keys, int64_t q_position, int64_t k_position) {
+    double sum = 0;
+    for (int64_t c = 0; c < 8; ++c)
+      sum += seen.at(queries, 1).view<double>()(1, 3, q_position, c) *
+             seen.at(keys, 1).view<double>()(1, 1, k_position, c);
+    return sum / std::sqrt(8.0);
+  };
+  const int64_t far_from = model.encoding().far_from;  // a quarter of 16
+  REQUIRE(far_from == 4);
+  const View<double> scores = seen.at(Site::score, 1).view<double>();
+  CHECK(std::abs(scores(1, 3, 9, 6) - score(Site::q_rotated, Site::k_rotated, 9, 6)) <= 1e-14);
+  CHECK(std::abs(scores(1, 3, 9, 2) - score(Site::q_far, Site::k_far, 9, 2)) <= 1e-14);
+  CHECK(std::abs(scores(1, 3, 9, 2) - score(Site::q_rotated, Site::k_rotated, 9, 2)) > 1e-6);
+}
+
 TEST_CASE("observer: looking changes no bit; looking at scores takes the unfused path, equal but for rounding") {
   for (const auto& [name, entry] : encodings()) {
     CAPTURE(name);
