@@ -1,6 +1,7 @@
 // Finds the components of a model and their frequencies by asking its encoding, and splits scores.
 #include "experiments/dissect/components.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numbers>
@@ -84,6 +85,12 @@ int64_t Components::within_train_length() const {
   return count;
 }
 
+std::vector<Site> Components::sites() const {
+  std::vector<Site> sites = {Site::q_rotated, Site::k_rotated};
+  if (far_from > 0) sites.insert(sites.end(), {Site::q_far, Site::k_far});
+  return sites;
+}
+
 Components components_of(const Transformer& model) {
   const ModelShape& shape = model.shape();
   const PositionalEncoding& encoding = model.encoding();
@@ -115,34 +122,54 @@ Components components_of(const Transformer& model) {
   components.size = std::ssize(components.channels);
   components.scale = 1 / std::sqrt(static_cast<double>(shape.width / shape.heads));
   components.train_length = shape.train_length;
+  if (encoding.far_rotation) components.far_from = encoding.far_from;
   return components;
 }
 
-Tensor component_scores(const Components& components, const LayerValues& layer, int64_t far_from) {
-  const Tensor& q = layer[Site::q_rotated];
-  const Tensor& k = layer[Site::k_rotated];
-  const int64_t batch = q.extent(0), heads = q.extent(1), q_length = q.extent(2), k_length = k.extent(2);
-  const int64_t group = heads / k.extent(1), first_query = k_length - q_length;
-  const auto in_double = [](const Tensor& x) { return x.to(Dtype::f64).contiguous(); };
-  const Tensor near_q = in_double(q), near_k = in_double(k);
-  const Tensor far_q = far_from > 0 ? in_double(layer[Site::q_far]) : near_q,
-               far_k = far_from > 0 ? in_double(layer[Site::k_far]) : near_k;
-  const Tensor scores = Tensor::zeros({batch, heads, components.size, q_length, k_length}, Dtype::f64);
+HeadParts::HeadParts(const Components& components, const LayerValues& layer, int64_t window, int64_t head)
+    : length_(layer[Site::q_rotated].extent(2)), far_from_(components.far_from) {
+  // x [batch, heads or key heads, length, width], the channels of this head.
+  const auto channels_of = [&](const Tensor& x, double scale) {
+    const int64_t group = layer[Site::q_rotated].extent(1) / x.extent(1);
+    const Tensor tokens = x.select(0, window).select(0, head / group).to(Dtype::f64);
+    const View<double> at = tokens.view<double>();
+    std::vector<double> rows;
+    rows.reserve(static_cast<size_t>(2 * components.size * length_));
+    for (const std::array<int64_t, 2>& pair : components.channels)
+      for (const int64_t channel : pair)
+        for (int64_t token = 0; token < length_; ++token) rows.push_back(scale * at(token, channel));
+    return rows;
+  };
+  near_ = {channels_of(layer[Site::q_rotated], components.scale), channels_of(layer[Site::k_rotated], 1)};
+  if (far_from_ > 0) far_ = {channels_of(layer[Site::q_far], components.scale), channels_of(layer[Site::k_far], 1)};
+}
+
+void HeadParts::products(const Channels& channels, int64_t component, int64_t query, int64_t keys_begin,
+                         int64_t keys_end, double* parts) const {
+  const int64_t first = 2 * component * length_, second = first + length_;
+  const double* const q = channels.q.data();
+  const double* const k = channels.k.data();
+  const double q_first = q[first + query], q_second = q[second + query];
+  for (int64_t n = keys_begin; n < keys_end; ++n) parts[n] = q_first * k[first + n] + q_second * k[second + n];
+}
+
+void HeadParts::of_query(int64_t component, int64_t query, double* parts) const {
+  const int64_t near_begin = far_from_ > 0 ? std::max<int64_t>(0, query - far_from_ + 1) : 0;
+  if (near_begin > 0) products(far_, component, query, 0, near_begin, parts);
+  products(near_, component, query, near_begin, query + 1, parts);
+}
+
+Tensor component_scores(const Components& components, const LayerValues& layer) {
+  const Shape& q = layer[Site::q_rotated].shape();
+  const int64_t batch = q[0], heads = q[1], length = q[2];
+  const Tensor scores = Tensor::zeros({batch, heads, components.size, length, length}, Dtype::f64);
   const View<double> at = scores.view<double>();
-  parallel_for(batch * heads * components.size, 1, [&](int64_t begin, int64_t end) {
+  parallel_for(batch * heads, 1, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
-      const int64_t c = task % components.size, head = task / components.size % heads,
-                    row = task / components.size / heads;
-      const auto [first, second] = components.channels[static_cast<size_t>(c)];
-      for (int64_t m = 0; m < q_length; ++m)
-        for (int64_t n = 0; n <= first_query + m; ++n) {
-          const bool is_far = far_from > 0 && first_query + m - n >= far_from;
-          const View<double> queries = (is_far ? far_q : near_q).view<double>(),
-                             keys = (is_far ? far_k : near_k).view<double>();
-          at(row, head, c, m, n) =
-              components.scale * (queries(row, head, m, first) * keys(row, head / group, n, first) +
-                                  queries(row, head, m, second) * keys(row, head / group, n, second));
-        }
+      const int64_t window = task / heads, head = task % heads;
+      const HeadParts parts(components, layer, window, head);
+      for (int64_t c = 0; c < components.size; ++c)
+        for (int64_t m = 0; m < length; ++m) parts.of_query(c, m, &at(window, head, c, m, 0));
     }
   });
   return scores;

@@ -19,23 +19,48 @@ struct Components {
   int64_t size = 0;                              // of each head
   std::vector<std::array<int64_t, 2>> channels;  // the two of each component, among those of q_rotated
   // [layers][heads][size], rad per token; 0 stands still, NaN where tokens do not turn by a frequency times their
-  // position (mixtures of waves, positions read from the content). By query head.
+  // position (mixtures of waves, positions read from the content). By query head. Of texts within the training length,
+  // where the encoding looks at the length.
   std::vector<std::vector<std::vector<double>>> frequencies;
   double scale = 1;
   int64_t train_length = 0;
+  int64_t far_from = 0;  // pairs of tokens at least so far apart turn by the far rotation; 0: there is none
 
   double wavelength(int64_t layer, int64_t head, int64_t component) const;  // 2 pi / frequency
   // The number of components that complete a turn within train_length, in layer 0 and head 0: where on an axis of
   // components the wavelength passes L. Components come fastest first, those that stand still at the end.
   int64_t within_train_length() const;
+  // What the parts of the scores are made of: q_rotated and k_rotated, with a far rotation q_far and k_far too.
+  std::vector<Site> sites() const;
 };
 
 // UsageError if the model's encoding turns no components.
 Components components_of(const Transformer& model);
 
-// The parts of the scores, [batch, heads, size, q_length, k_length] f64, of a layer's Site::q_rotated and k_rotated,
-// and for pairs of tokens at least far_from apart of Site::q_far and k_far, where the encoding has a far rotation.
-// Later keys are 0. For short texts: memory is that of the scores times `size`.
-Tensor component_scores(const Components& components, const LayerValues& layer, int64_t far_from = 0);
+// Queries and keys of one head in one window, laid out by component in f64: gives the parts of its scores a query at a
+// time, in memory that grows with the length alone.
+class HeadParts {
+ public:
+  // `layer` holds components.sites(); `window` is the row of the batch, `head` a query head.
+  HeadParts(const Components& components, const LayerValues& layer, int64_t window, int64_t head);
+  // parts[n], the component's part of the score of this query and key n, for the keys 0 to `query`.
+  void of_query(int64_t component, int64_t query, double* parts) const;
+  int64_t length() const { return length_; }
+
+ private:
+  // Channels of tokens, [components][2][length]; those of q times the scale.
+  struct Channels {
+    std::vector<double> q, k;
+  };
+  void products(const Channels& channels, int64_t component, int64_t query, int64_t keys_begin, int64_t keys_end,
+                double* parts) const;
+
+  int64_t length_ = 0, far_from_ = 0;
+  Channels near_, far_;
+};
+
+// The parts of all scores of a layer, [batch, heads, size, length, length] f64: of query and key, later keys are 0. For
+// short texts: memory is that of the scores times `size`.
+Tensor component_scores(const Components& components, const LayerValues& layer);
 
 }  // namespace phasor
