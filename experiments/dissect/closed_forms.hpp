@@ -18,8 +18,9 @@ Measurement decay(const Spectrum& spectrum, int64_t length);
 double first_negative_distance(const Spectrum& spectrum, int64_t limit);
 
 // The smallest base of Spectrum::geometric with B(m) >= 0 for all m <= length, the bound of Men et al. Whether a base
-// does is not monotone in it: all powers of 1.001 up to 1e30 are tried in order, and the first that does is returned,
-// so that it is at most 0.1 % too large and an interval of bases narrower than that may be missed. NaN if none does.
+// has it is not monotone: of 32 components and 512 tokens 3439 has it and 3500 has not. All powers of 1.001 up to 1e30
+// are tried in order, and the first that has it is returned: at most 0.1 % too large, unless all bases of an interval
+// narrower than that have it. NaN if none has it.
 double smallest_base(int64_t components, int64_t length);
 
 // How many channels of a head turn once within the training length,
