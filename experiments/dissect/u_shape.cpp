@@ -22,15 +22,8 @@ struct Scores {
   std::vector<int64_t> windows;  // of each group
 };
 
-LayerValues last_query(LayerValues layer) {
-  for (const Site site : {Site::q_rotated, Site::q_far})
-    if (Tensor& q = layer.of_site[static_cast<size_t>(site)]; q.defined()) q = q.slice(2, q.extent(2) - 1, q.extent(2));
-  return layer;
-}
-
 // To sums [1 + components, keys] adds the last query's scores over windows and heads, divided by how many there are.
-void add_scores(const Tensor& sums, const LayerValues& layer, const std::optional<Components>& components,
-                int64_t far_from) {
+void add_scores(const Tensor& sums, const LayerValues& layer, const std::optional<Components>& components) {
   const Tensor all = layer[Site::score_biased];
   const int64_t windows = all.extent(0), heads = all.extent(1), keys = all.extent(3);
   const Tensor scores = all.select(2, all.extent(2) - 1).to(Dtype::f64);
@@ -40,20 +33,21 @@ void add_scores(const Tensor& sums, const LayerValues& layer, const std::optiona
     for (int64_t head = 0; head < heads; ++head)
       for (int64_t key = 0; key < keys; ++key) to(0, key) += weight * from(window, head, key);
   if (!components) return;
-  const Tensor parts = component_scores(*components, last_query(layer), far_from);
-  const View<double> part = parts.view<double>();
+  std::vector<double> part(static_cast<size_t>(keys));
   for (int64_t window = 0; window < windows; ++window)
-    for (int64_t head = 0; head < heads; ++head)
-      for (int64_t c = 0; c < components->size; ++c)
-        for (int64_t key = 0; key < keys; ++key) to(1 + c, key) += weight * part(window, head, c, 0, key);
+    for (int64_t head = 0; head < heads; ++head) {
+      const HeadParts parts(*components, layer, window, head);
+      for (int64_t c = 0; c < components->size; ++c) {
+        parts.of_query(c, keys - 1, part.data());
+        for (int64_t key = 0; key < keys; ++key) to(1 + c, key) += weight * part[static_cast<size_t>(key)];
+      }
+    }
 }
 
 Scores scores_by_group(const Transformer& model, const Tensor& ids, const std::optional<Components>& components) {
   const int64_t windows = ids.extent(0), layers = model.shape().layers, groups = std::min(most_groups, windows);
-  const int64_t far_from = model.encoding().far_from;
-  std::vector<Site> sites = {Site::score_biased};
-  if (components) sites.insert(sites.end(), {Site::q_rotated, Site::k_rotated});
-  if (far_from > 0) sites.insert(sites.end(), {Site::q_far, Site::k_far});
+  std::vector<Site> sites = components ? components->sites() : std::vector<Site>();
+  sites.push_back(Site::score_biased);
   Scores scores;
   scores.means =
       Tensor::zeros({layers + 1, groups, 1 + (components ? components->size : 0), ids.extent(1)}, Dtype::f64);
@@ -61,7 +55,7 @@ Scores scores_by_group(const Transformer& model, const Tensor& ids, const std::o
     const int64_t first = group * windows / groups, last = (group + 1) * windows / groups;
     scores.windows.push_back(last - first);
     visit_layers(model, ids.slice(0, first, last), sites, [&](const LayerValues& layer) {
-      add_scores(scores.means.select(0, layer.layer).select(0, group), layer, components, far_from);
+      add_scores(scores.means.select(0, layer.layer).select(0, group), layer, components);
     });
   }
   const View<double> means = scores.means.view<double>();
