@@ -13,7 +13,7 @@ namespace phasor {
 namespace {
 
 // What varies, and how a model of that size comes about.
-struct Dimension {
+struct ScaledSetting {
   std::string name;
   std::vector<int64_t> values;
   int64_t base;
@@ -41,7 +41,7 @@ Settings base_settings(bool quick) {
   return s;
 }
 
-std::vector<Dimension> dimensions(const Settings& base, const BenchOptions& options) {
+std::vector<ScaledSetting> dimensions(const Settings& base, const BenchOptions& options) {
   const auto around = [&](int64_t value) {
     if (options.quick) return std::vector<int64_t>{value, 2 * value};
     return std::vector<int64_t>{value / 2, value, 2 * value, 4 * value};
@@ -65,7 +65,7 @@ std::vector<Dimension> dimensions(const Settings& base, const BenchOptions& opti
       {"threads", threads, options.threads, [](Settings&, int64_t) {}}};
 }
 
-std::vector<Point> points_of(const Dimension& dimension, const Settings& base, const BenchOptions& options) {
+std::vector<Point> points_of(const ScaledSetting& dimension, const Settings& base, const BenchOptions& options) {
   std::vector<Point> points;
   for (const int64_t value : dimension.values) {
     Settings settings = base;
@@ -94,7 +94,7 @@ struct Curves {
   Series time, memory;
 };
 
-Curves add_exponents(BenchGroup& group, const Dimension& dimension, const std::vector<Point>& points) {
+Curves add_exponents(BenchGroup& group, const ScaledSetting& dimension, const std::vector<Point>& points) {
   Curves curves{{.name = dimension.name}, {.name = dimension.name}};
   for (size_t i = 0; i < points.size(); ++i) {
     const double relative = static_cast<double>(points[i].value) / static_cast<double>(dimension.base);
@@ -138,10 +138,10 @@ std::string page_of(const BenchResult& result, const std::vector<Curves>& curves
 
 Scaling bench_scaling(const BenchOptions& options) {
   const BenchSize base{"base", base_settings(options.quick)};
-  const std::vector<Dimension> all = dimensions(base.settings, options);
+  const std::vector<ScaledSetting> all = dimensions(base.settings, options);
   std::vector<std::vector<Point>> points;
   std::vector<Subject> subjects;
-  for (const Dimension& dimension : all) {
+  for (const ScaledSetting& dimension : all) {
     points.push_back(points_of(dimension, base.settings, options));
     for (const Point& point : points.back())
       subjects.push_back({.name = fmt::format("{} {}", dimension.name, point.value),

@@ -1,7 +1,8 @@
 // Figure: a question, numbers that answer it, and how they are looked at. One value makes the interactive figure of the
-// page (drawn by figures.js), a CSV file and a Vega-Lite file.
+// page (figure_html.hpp; drawn by the scripts of page/), a CSV file and a Vega-Lite file (figure_files.hpp).
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -10,7 +11,8 @@
 
 namespace phasor {
 
-// What the reader sees of a dimension.
+// What the reader sees of a dimension. Each of x, y, series and panel is taken by one dimension at most, and y excludes
+// series.
 enum class Role {
   x,       // along the bottom
   y,       // upwards: a heat map. A figure without one shows curves, whose height is the value
@@ -31,7 +33,7 @@ enum class Verdict { supported, contradicted, undecided, shown };  // shown: the
 const char* name_of(Verdict verdict);                              // "supported"
 
 struct Figure {
-  std::string name;      // of its files: "contribution"
+  std::string name;      // of its files, and its anchor in the page: "contribution"; of a-z, 0-9, _ and -
   std::string question;  // is its heading
   std::string claim;     // the paper's, in a sentence; empty where it makes none
   std::string measured;  // what was found, in a sentence or two
@@ -42,11 +44,20 @@ struct Figure {
   std::vector<double> half_widths = {};  // of the 95 % intervals over seeds; as many as means.values, or none
   std::vector<FigureAxis> axes;          // one for each dimension of `means`, in order; one of them has Role::x
   std::string value_label;               // "contribution to the score"
+  bool logarithmic = false;              // of curves: the value's ticks at 1, 2, 5 ... of each decade
   bool diverging = false;                // of a heat map: colours differ above and below 0
   // Lines across the drawing at a value of the x axis, or of the y axis in a heat map whose y is `mark_dimension`: such
   // as between which components the wavelength passes L.
   std::string mark_dimension = {};
   std::vector<Mark> marks = {};
 };
+
+// ValueError that names the figure and what is wrong with it: axes that do not fit the dimensions, roles taken twice,
+// a logarithmic axis of words, entries of x or y that do not ascend, an entry shown at first or a mark that is not
+// there, names that clash.
+void check(const Figure& figure);
+
+// Axes of this role, by their place in figure.axes; -1 where there is none.
+int64_t axis_of(const Figure& figure, Role role);
 
 }  // namespace phasor

@@ -1,7 +1,10 @@
 // The page around tables and charts.
 #include "experiments/report/html.hpp"
 
+#include <set>
+
 #include "core/error.hpp"
+#include "experiments/report/figure_html.hpp"
 #include "experiments/report/text.hpp"
 
 namespace phasor {
@@ -9,7 +12,7 @@ namespace {
 
 // The series colours of the dark page are the palette's, lightened where they would sink into the ground.
 constexpr const char* style = R"(
-:root{color-scheme:light dark;--paper:#fff;--ink:#1c1e21;--muted:#62676e;--grid:#e3e5e8;--tint:#f5f6f8;--warn:#fff3d6;--warn-edge:#e69f00;--series-4:#b97f00;--series-5:#2f93c9;--series-7:#a39a00}
+:root{color-scheme:light dark;--paper:#fff;--ink:#1c1e21;--muted:#62676e;--grid:#e3e5e8;--tint:#f5f6f8;--warn:#fff3d6;--warn-edge:#e69f00;--series-0:#d55e00;--series-1:#0072b2;--series-2:#009e73;--series-3:#cc79a7;--series-4:#b97f00;--series-5:#2f93c9;--series-6:#7f7f7f;--series-7:#a39a00}
 @media (prefers-color-scheme:dark){:root{--paper:#15171a;--ink:#e6e8ea;--muted:#9aa1a9;--grid:#30343a;--tint:#1e2125;--warn:#3a2f12;--warn-edge:#e69f00;--series-0:#ff8a3d;--series-1:#5ab0ee;--series-2:#2cc79b;--series-3:#e59cc4;--series-4:#f0b429;--series-5:#8fd0f5;--series-6:#a9a9a9;--series-7:#f0e442}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.55 system-ui,sans-serif}
@@ -75,28 +78,52 @@ std::string table_html(const Table& table) {
   return text + "</tbody>\n</table></div>\n";
 }
 
+std::vector<const Figure*> figures_of(const Report& report) {
+  std::vector<const Figure*> figures;
+  std::set<std::string> names;
+  for (const Section& section : report.sections) {
+    for (const Figure& figure : section.figures) {
+      require<ValueError>(names.insert(figure.name).second, "html", "two figures are named '", figure.name,
+                          "'; each needs a name of its own");
+      figures.push_back(&figure);
+    }
+  }
+  return figures;
+}
+
 }  // namespace
 
 std::string html(const Report& report) {
+  const std::vector<const Figure*> figures = figures_of(report);
+  std::string policy = "default-src 'none'; style-src 'unsafe-inline'";
+  if (!figures.empty()) policy += "; script-src " + policy_hash(page_script);
   std::string page =
       "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
+      "<meta http-equiv=\"Content-Security-Policy\" content=\"" +
+      policy +
+      "\">\n"
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n";
   page += element("title", "", report.title);
-  page += std::string("<style>") + style + "</style>\n</head>\n<body>\n<main>\n";
+  page += std::string("<style>") + style + "</style>\n";
+  if (!figures.empty()) page += "<style>" + std::string(page_style) + "</style>\n";
+  page += "</head>\n<body>\n<main>\n";
   if (!report.banner.empty()) page += element("p", " class=\"banner\" role=\"alert\"", report.banner);
   page += element("h1", "", report.title);
   if (!report.verdict.empty()) page += element("p", " class=\"verdict\"", report.verdict);
+  if (!figures.empty()) page += overview_html(figures);
   for (const Section& section : report.sections) {
     page += "<section>\n";
     if (!section.heading.empty()) page += element("h2", "", section.heading);
     page += paragraphs(section.text);
     for (const Table& table : section.tables) page += table_html(table);
     for (const Chart& chart : section.charts) page += "<figure>\n" + svg(chart) + "</figure>\n";
+    for (const Figure& figure : section.figures) page += figure_html(figure);
     if (!section.listing.empty()) page += element("pre", "", section.listing);
     page += "</section>\n";
   }
-  return page + "</main>\n</body>\n</html>\n";
+  page += "</main>\n";
+  if (!figures.empty()) page += "<script type=\"module\">" + std::string(page_script) + "</script>\n";
+  return page + "</body>\n</html>\n";
 }
 
 }  // namespace phasor

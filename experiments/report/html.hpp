@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "experiments/report/chart.hpp"
+#include "experiments/report/figure.hpp"
 #include "experiments/report/table.hpp"
 
 namespace phasor {
@@ -14,6 +15,7 @@ struct Section {
   std::string text = {};  // a blank line begins a paragraph
   std::vector<Table> tables = {};
   std::vector<Chart> charts = {};
+  std::vector<Figure> figures = {};
   std::string listing = {};  // verbatim, such as the settings
 };
 
@@ -24,8 +26,9 @@ struct Report {
   std::vector<Section> sections = {};
 };
 
-// Everything in the report is text: no string in it can become markup. The page asks for nothing (its
-// Content-Security-Policy forbids it) and holds no script.
+// Everything in the report is text: no string in it can become markup. The page asks for nothing: its
+// Content-Security-Policy forbids it. A page without figures holds no script; one with figures runs the script that
+// draws them, allowed by its hash, and no other. ValueError for two figures of one name, or one that cannot be drawn.
 std::string html(const Report& report);
 
 }  // namespace phasor

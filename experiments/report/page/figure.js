@@ -1,0 +1,227 @@
+// A figure of the page: its numbers, what of them is shown, its controls and drawings; and the start of the page.
+
+const narrowestPanel = 300;  // pixels
+
+class Figure {
+  constructor(article) {
+    Object.assign(this, JSON.parse(article.querySelector("script").textContent));
+    const unit = (value) => value === null ? null : this.exponent < 0 ? value / 10 ** -this.exponent : value * 10 ** this.exponent;
+    this.values = this.values.map(unit);
+    this.halfWidths = this.halfWidths.map(unit);
+    let stride = 1;
+    for (const dimension of this.dimensions.toReversed()) {
+      dimension.stride = stride;
+      stride *= dimension.entries.length;
+    }
+    const withRole = (role) => this.dimensions.find((dimension) => dimension.role === role);
+    [this.x, this.y, this.series, this.panel] = ["x", "y", "series", "panel"].map(withRole);
+    this.controls = this.dimensions.filter(({role}) => role === "choice" || role === "slider");
+    this.panelCount = this.panel ? this.panel.entries.length : 1;
+    this.title = article.querySelector("h3").textContent;
+    this.build(article.querySelector(".stage"));
+  }
+
+  build(stage) {
+    this.state = html("p", {className: "state"});
+    this.legend = html("div", {className: "legend"});
+    this.panels = html("div", {className: "panels"});
+    this.numbers = html("details", {className: "numbers"}, html("summary", {textContent: "Numbers"}));
+    this.numbers.addEventListener("toggle", () => this.fillNumbers());
+    stage.append(html("div", {className: "controls"}, ...controlsOf(this)), this.state, this.legend, this.panels, this.numbers);
+    this.draw();
+  }
+
+  // Of the value at an entry of the panel, of x, and of y or the series, for what the controls show.
+  offset(panel, x, other) {
+    let offset = this.x.stride * x;
+    if (this.panel) offset += this.panel.stride * panel;
+    const across = this.y ?? this.series;
+    if (across) offset += across.stride * other;
+    for (const dimension of this.controls) offset += dimension.stride * dimension.shown;
+    return offset;
+  }
+
+  // All values, with the ends of their intervals in curves, that belong to the present choices: panels and the steps of
+  // a slider have one scale.
+  extent() {
+    const choices = this.controls.filter(({role}) => role === "choice");
+    const x = new EntryAxis(this.x);
+    const isDrawn = x.values.map((value) => x.axis?.shows(value));
+    const values = [];
+    for (let offset = 0; offset < this.values.length; ++offset) {
+      const entry = ({stride, entries}) => Math.floor(offset / stride) % entries.length;
+      const value = this.values[offset];
+      if (value === null || !isDrawn[entry(this.x)] || choices.some((choice) => entry(choice) !== choice.shown)) continue;
+      values.push(value);
+      const half = this.y ? null : this.halfWidths[offset] ?? null;
+      if (half !== null) values.push(value - half, value + half);
+    }
+    return values;
+  }
+
+  colorScale() {
+    let low = Infinity, high = -Infinity;
+    for (const value of this.extent()) {
+      low = Math.min(low, value);
+      high = Math.max(high, value);
+    }
+    if (low > high) [low, high] = [0, 1];
+    if (this.diverging) {
+      high = Math.max(Math.abs(low), Math.abs(high));
+      low = -high;
+    }
+    if (low === high) [low, high] = [low - 0.5, high + 0.5];
+    return {low, high, fraction: (value) => (value - low) / (high - low)};
+  }
+
+  marksOf(dimension) {
+    return dimension && dimension.name === this.markDimension ? this.marks : [];
+  }
+
+  // "step 900"; words say themselves what they are.
+  entryLabel(dimension, index) {
+    const entry = dimension.entries[index];
+    return typeof entry === "number" ? `${dimension.label} ${entry}` : entry;
+  }
+
+  valueText(offset) {
+    const half = this.halfWidths[offset] ?? null;
+    return numberText(this.values[offset]) + (half === null ? "" : ` ± ${Number(half.toPrecision(2))}`);
+  }
+
+  // What is chosen, and the panel, as [label, entry].
+  coordinates(panel) {
+    const chosen = this.controls.map((dimension) => [dimension.label, entryText(dimension.entries[dimension.shown])]);
+    if (this.panel) chosen.push([this.panel.label, entryText(this.panel.entries[panel])]);
+    return chosen;
+  }
+
+  description(panel) {
+    return [this.title, ...this.coordinates(panel).map((pair) => pair.join(" "))].join(", ");
+  }
+
+  // One drawing with few curves names them at their ends; others have a legend.
+  labelsAtEnds(width, plotHeight) {
+    if (!this.series || this.panel || this.series.entries.length * labelStep > plotHeight) return false;
+    const names = this.series.entries.map((_, index) => textWidth(this.entryLabel(this.series, index)));
+    return Math.max(...names) < 0.27 * width;
+  }
+
+  drawLegend() {
+    const count = this.series.entries.length, ordered = typeof this.series.entries[0] === "number";
+    const hasMarkers = count <= paletteSize && this.x.entries.length <= mostMarkers;
+    this.legend.replaceChildren(...this.series.entries.map((_, index) => {
+      const {color, dashes} = seriesStyle(index, count, ordered);
+      const swatch = svg("svg", {viewBox: "0 0 30 12", class: "key", "aria-hidden": "true"},
+                         svg("path", {d: "M1 6H29", stroke: color, "stroke-width": 2, "stroke-dasharray": dashes}));
+      if (hasMarkers) {
+        swatch.append(svg("path", {d: markerPaths[index % markerPaths.length], fill: color, transform: "translate(15 6)"}));
+      }
+      return html("span", {}, swatch, this.entryLabel(this.series, index));
+    }));
+  }
+
+  draw() {
+    hideTooltip();
+    const room = this.panels.clientWidth;
+    if (room === 0) return;
+    const gap = 24;
+    const fitting = Math.max(1, Math.floor((room + gap) / (narrowestPanel + gap)));
+    // As many rows as needed, evenly filled.
+    const columns = Math.ceil(this.panelCount / Math.ceil(this.panelCount / fitting));
+    const width = (room - gap * (columns - 1)) / columns;
+    this.panels.style.gridTemplateColumns = `repeat(${columns},minmax(0,1fr))`;
+    const clamped = (value, low, high) => Math.min(Math.max(value, low), high);
+    const plotHeight = this.y ? clamped(22 * this.y.entries.length, 120, clamped(0.5 * width, 220, 400))
+                              : clamped(0.5 * width, 200, 340);
+    const Kind = this.y ? HeatMap : Curves;
+    const drawings = Array.from({length: this.panelCount}, (_, panel) => new Kind(this, panel, width, plotHeight));
+    this.panels.replaceChildren(...drawings.map((drawing) => drawing.element));
+    if (this.y) this.legend.replaceChildren(colorBar(this, room));
+    else if (this.series && !this.labelsAtEnds(width, plotHeight)) this.drawLegend();
+    else this.legend.replaceChildren();
+    this.state.textContent = this.controls.map((dimension) => `${dimension.label} ${entryText(dimension.entries[dimension.shown])}`).join(" · ");
+    this.fillNumbers();
+  }
+
+  fillNumbers() {
+    const table = this.numbers.querySelector(".wide");
+    table?.remove();
+    if (this.numbers.open) this.numbers.append(html("div", {className: "wide"}, numberTable(this)));
+  }
+}
+
+const tooltip = html("div", {className: "tooltip", hidden: true});
+tooltip.setAttribute("role", "status");
+let pointed = null;  // the drawing whose cursor is shown
+
+function hideTooltip() {
+  pointed?.cursorLayer.replaceChildren();
+  pointed = null;
+  tooltip.hidden = true;
+}
+
+function showTooltip(drawing, cursor) {
+  hideTooltip();
+  pointed = drawing;
+  drawing.cursor = cursor;
+  const {x, y, rows} = drawing.show(cursor);
+  tooltip.replaceChildren(...rows.map(([label, value, {color, strong} = {}]) => {
+    const row = html("div", {className: strong ? "strong" : ""});
+    const swatch = html("span", {className: "swatch"});
+    if (color) swatch.style.background = color;
+    row.append(...(color ? [swatch] : []), html("span", {textContent: label}), html("b", {textContent: value}));
+    return row;
+  }));
+  tooltip.hidden = false;
+  const box = drawing.svg.getBoundingClientRect(), scale = box.width / drawing.width;
+  const atX = box.left + x * scale, atY = box.top + y * scale;
+  const {width, height} = tooltip.getBoundingClientRect();
+  const left = atX + 16 + width < innerWidth ? atX + 16 : Math.max(4, atX - 16 - width);
+  const top = Math.min(Math.max(4, atY - height / 2), innerHeight - height - 4);
+  Object.assign(tooltip.style, {left: `${left}px`, top: `${top}px`});
+}
+
+function drawingOf(event) {
+  const element = event.target.closest?.(".drawing");
+  return element?.drawing.xAxis ? element.drawing : null;
+}
+
+function start() {
+  document.body.append(tooltip);
+  const figures = [...document.querySelectorAll("article.figure")].map((article) => new Figure(article));
+  const redraw = () => figures.forEach((figure) => figure.draw());
+  addEventListener("resize", redraw);
+  darkScheme.addEventListener("change", redraw);
+  addEventListener("beforeprint", () => {
+    printing = true;
+    redraw();
+  });
+  addEventListener("afterprint", () => {
+    printing = false;
+    redraw();
+  });
+  for (const type of ["pointermove", "pointerdown"]) {
+    document.addEventListener(type, (event) => {
+      const drawing = drawingOf(event);
+      if (!drawing) return hideTooltip();
+      const box = drawing.svg.getBoundingClientRect(), scale = drawing.width / box.width;
+      const x = (event.clientX - box.left) * scale, y = (event.clientY - box.top) * scale;
+      const isInside = x >= drawing.left && x <= drawing.right && y >= drawing.top && y <= drawing.bottom;
+      if (isInside) showTooltip(drawing, drawing.cursorAt(x, y));
+      else hideTooltip();
+    });
+  }
+  document.addEventListener("keydown", (event) => {
+    const drawing = drawingOf(event);
+    if (event.key === "Escape") hideTooltip();
+    if (!drawing || !event.key.startsWith("Arrow")) return;
+    event.preventDefault();
+    const first = () => drawing.cursorAt(drawing.left, drawing.bottom);
+    showTooltip(drawing, drawing.cursor ? drawing.moved(drawing.cursor, event.key) : first());
+  });
+  document.addEventListener("focusout", hideTooltip);
+  addEventListener("scroll", hideTooltip, {passive: true});
+}
+
+start();

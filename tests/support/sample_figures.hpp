@@ -1,0 +1,21 @@
+// Figures like those of a dissection, of made-up numbers: every role, intervals, marks, gaps.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "experiments/report/figure.hpp"
+
+namespace phasor {
+
+// Text that would be markup, a script or a change of direction if a page did not keep it text.
+extern const std::string hostile_text;
+
+// contribution: a heat map of component and distance for two encodings, layers, heads and nine steps. u_shape: curves
+// by component for each step, NaN at first. perplexity: five curves with bands and a mark on logarithmic axes.
+Figure contribution_figure();
+Figure u_shape_figure();
+Figure perplexity_figure();
+std::vector<Figure> sample_figures();  // these three
+
+}  // namespace phasor
