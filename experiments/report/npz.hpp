@@ -14,9 +14,9 @@ struct NamedTensor {
   Tensor value;      // of any dtype and strides; written row-major
 };
 
-// Replaces `path` whole or not at all, as write_file_atomically does. Entries are deflated, in the given order; equal
-// arrays give equal bytes. The file is put together in memory. ValueError unless the names are distinct, not empty and
-// without '/'; ResourceError if it cannot be written.
+// Replaces `path` whole or not at all, as write_file_atomically does. Entries are stored, not compressed, in the given
+// order; equal arrays give equal bytes. The file is put together in memory. ValueError unless there is an array, and
+// the names are distinct, not empty and without '/'; ResourceError if it cannot be written.
 void write_npz(const std::filesystem::path& path, const std::vector<NamedTensor>& arrays);
 
 }  // namespace phasor

@@ -1,0 +1,25 @@
+// Collects the sites of all layers and hands them to the writer.
+#include "experiments/dissect/values.hpp"
+
+#include "experiments/report/npz.hpp"
+
+namespace phasor {
+
+void write_values(const std::filesystem::path& path, const Transformer& model, const Tensor& ids,
+                  const std::vector<Site>& sites) {
+  for (const Site site : sites)
+    require<UsageError>((site != Site::q_far && site != Site::k_far) || model.encoding().far_rotation, "write_values",
+                        "site ", name_of(site), " is of encodings with a far rotation, such as rerope; the model's is ",
+                        model.shape().encoding);
+  std::vector<NamedTensor> arrays = {{"ids", ids}};
+  Observer observer{.sites = sites};
+  observer.read = [&](Place place, const Tensor& value) {
+    const std::string layer = place.layer < 0 ? "" : "layer" + std::to_string(place.layer) + ".";
+    arrays.push_back({layer + name_of(place.site), value});
+  };
+  const NoGradient scope;
+  model.logits(ids, {.observer = &observer});
+  write_npz(path, arrays);
+}
+
+}  // namespace phasor
