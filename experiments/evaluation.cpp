@@ -17,13 +17,14 @@ double mean_loss(const std::vector<double>& loss_by_position) {
   return mean;
 }
 
+int64_t windows_at_once(int64_t length) { return std::max<int64_t>(1, 4096 / length); }
+
 Evaluation evaluate(const Transformer& model, std::span<const uint8_t> text, int64_t length, int64_t bytes) {
   const NoGradient scope;
   const TokenWindows all = evaluation_windows(text, length, bytes);
   Evaluation result{.length = length, .windows = all.inputs.extent(0), .loss = 0, .loss_by_position = {}};
   result.loss_by_position.resize(static_cast<size_t>(length));
-  // As many windows at once as keep the activations near the size of a training step's.
-  const int64_t at_once = std::max<int64_t>(1, 4096 / length);
+  const int64_t at_once = windows_at_once(length);
   for (int64_t first = 0; first < result.windows; first += at_once) {
     const int64_t last = std::min(first + at_once, result.windows);
     const Tensor losses =
@@ -31,9 +32,13 @@ Evaluation evaluate(const Transformer& model, std::span<const uint8_t> text, int
             .value()
             .to(Dtype::f64);
     const View<double> at = losses.view<double>();
-    for (int64_t window = 0; window < last - first; ++window)
-      for (int64_t position = 0; position < length; ++position)
+    for (int64_t window = 0; window < last - first; ++window) {
+      double& of_window = result.loss_by_window.emplace_back(0);
+      for (int64_t position = 0; position < length; ++position) {
         result.loss_by_position[static_cast<size_t>(position)] += at(window, position);
+        of_window += at(window, position) / static_cast<double>(length);
+      }
+    }
   }
   for (size_t position = 0; position < result.loss_by_position.size(); ++position) {
     double& loss = result.loss_by_position[position];

@@ -12,14 +12,18 @@ namespace phasor {
 struct Evaluation {
   int64_t length = 0;
   int64_t windows = 0;
-  double loss = 0;                       // mean over all tokens, in nats
-  std::vector<double> loss_by_position;  // mean over the windows, [length]
-  double perplexity() const;             // e^loss
-  double bits_per_byte() const;          // loss / ln 2: a token is a byte
+  double loss = 0;                          // mean over all tokens, in nats
+  std::vector<double> loss_by_position;     // mean over the windows, [length]
+  std::vector<double> loss_by_window = {};  // mean over the positions, [windows]
+  double perplexity() const;                // e^loss
+  double bits_per_byte() const;             // loss / ln 2: a token is a byte
 };
 
 // The mean over positions, added in their order.
 double mean_loss(const std::vector<double>& loss_by_position);
+
+// How many windows to read at once: as many as keep the activations near the size of a training step's.
+int64_t windows_at_once(int64_t length);
 
 // Windows of `length` from the start of `text`, over at most `bytes` bytes. FileError if the text is shorter than one;
 // NumericError, with the encoding, length and position, if a loss is NaN or infinite. A model that only reads badly is

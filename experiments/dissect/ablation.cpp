@@ -6,6 +6,7 @@
 
 #include "core/ops/binary.hpp"
 #include "core/ops/reduce.hpp"
+#include "experiments/evaluation.hpp"
 
 namespace phasor {
 
@@ -111,7 +112,7 @@ ChannelMeans channel_means(const Transformer& model, const Tensor& ids) {
   };
   const Transformer reading = model.with_encoding(watched);
   const NoGradient scope;
-  const int64_t at_once = std::max<int64_t>(1, 4096 / length);
+  const int64_t at_once = windows_at_once(length);
   for (int64_t first = 0; first < windows; first += at_once)
     reading.logits(ids.slice(0, first, std::min(first + at_once, windows)));
   return means;

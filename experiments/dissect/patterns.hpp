@@ -10,12 +10,12 @@
 namespace phasor {
 
 // Measures of one pattern [windows, heads, length, length], f32 or f64, whose rows sum to 1: means over windows and
-// queries, by head. [bos] is key 0 and the query of position m sees the keys 0 .. m.
+// the queries after [bos], by head. [bos] is key 0, and the query of position m sees the keys 0 .. m.
 struct PatternMeasures {
-  std::vector<double> sink;           // [heads]: attention to [bos], of the queries after it
+  std::vector<double> sink;           // [heads]: attention to [bos]
   std::vector<double> distance;       // [heads]: mean distance in tokens, weighted by attention
   std::vector<double> peak_distance;  // [heads]: distance of the largest weight; among equals the nearest
-  std::vector<double> entropy;        // [heads, length] by query: -sum of a log a, in nats
+  std::vector<double> entropy;        // [heads, length], of each query: -sum of a log a, in nats
 };
 PatternMeasures measure_pattern(const Tensor& pattern);
 
