@@ -2,14 +2,11 @@
 #include "experiments/commands.hpp"
 
 #include <fmt/format.h>
-#include <sys/resource.h>
 
 #include <charconv>
 #include <cmath>
 #include <cstdio>
-#include <fstream>
 #include <limits>
-#include <thread>
 
 #include "core/nearest_name.hpp"
 #include "core/parallel.hpp"
@@ -17,6 +14,7 @@
 #include "experiments/comparison.hpp"
 #include "experiments/corpora/corpus.hpp"
 #include "experiments/report/text.hpp"
+#include "experiments/resources.hpp"
 #include "experiments/signals.hpp"
 #include "experiments/trainer.hpp"
 #include "nn/files.hpp"
@@ -25,10 +23,6 @@
 namespace phasor {
 namespace fs = std::filesystem;
 namespace {
-
-int thread_count(const RunOptions& options) {
-  return options.threads > 0 ? options.threads : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-}
 
 // Everything about an encoding that can be checked without work: its own settings, the shape of the model, positions.
 void require_encoding(const Settings& settings) {
@@ -50,26 +44,6 @@ Corpus corpus_after_checks(const Settings& settings) {
                      ": the last 5 % are held out and must fill a window of ", longest,
                      " (eval.lengths), the rest one of ", settings.train.length, " (train.length)");
   return corpus;
-}
-
-// A product of OpenBLAS takes 128 MiB of address space on each thread, and waits forever where there is none.
-void require_address_space(int threads) {
-  rlimit limit = {};
-  constexpr uint64_t for_each_thread = uint64_t{128} << 20, for_the_rest = uint64_t{512} << 20;
-  const uint64_t needed = for_the_rest + for_each_thread * (static_cast<uint64_t>(threads) + 1);
-  if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
-    require<ResourceError>(limit.rlim_cur >= needed, "memory", "the limit of this shell is ", limit.rlim_cur >> 20,
-                           " MiB of address space; ", threads, " threads need at least ", needed >> 20,
-                           " MiB (ulimit -v), or take fewer with --threads");
-}
-
-// Infinity where the system does not tell.
-double available_bytes() {
-  std::string key;
-  double kib = 0;
-  for (std::ifstream info("/proc/meminfo"); info >> key;)
-    if (key == "MemAvailable:" && info >> kib) return kib * 1024;
-  return std::numeric_limits<double>::infinity();
 }
 
 double real(int64_t extent) { return static_cast<double>(extent); }
@@ -221,7 +195,7 @@ int run_command(const std::string& name, const SettingsChanges& changes, const R
     }
   }
   const Corpus corpus = corpus_after_checks(settings);
-  require_address_space(thread_count(options));
+  require_address_space(thread_count(options.threads));
   const fs::path path = options.out.empty() ? default_run_path(name, settings) : options.out;
   const QuestionRun job{.name = name,
                         .settings = settings,
@@ -231,8 +205,8 @@ int run_command(const std::string& name, const SettingsChanges& changes, const R
                         .quiet = options.quiet};
   if (!job.folder.finished()) {
     remember_signals();
-    write_file_atomically(job.folder.file("machine.json"), machine_json(thread_count(options)));
-    with_threads(thread_count(options), [&] { write_answer(job.folder, experiment.run(job)); });
+    write_file_atomically(job.folder.file("machine.json"), machine_json(thread_count(options.threads)));
+    with_threads(thread_count(options.threads), [&] { write_answer(job.folder, experiment.run(job)); });
   }
   show(job.folder);
   return 0;
@@ -249,13 +223,13 @@ int train_command(const Settings& settings, const RunOptions& options) {
   require_memory(settings);
   require_encoding(settings);
   const Corpus corpus = corpus_after_checks(settings);
-  require_address_space(thread_count(options));
+  require_address_space(thread_count(options.threads));
   const fs::path path = options.out.empty() ? default_run_path("train", settings) : options.out;
   const RunFolder folder(path, settings, options.resume);
   if (!folder.finished()) {
     remember_signals();
-    write_file_atomically(folder.file("machine.json"), machine_json(thread_count(options)));
-    with_threads(thread_count(options), [&] { train_and_evaluate(settings, corpus, folder, options.quiet); });
+    write_file_atomically(folder.file("machine.json"), machine_json(thread_count(options.threads)));
+    with_threads(thread_count(options.threads), [&] { train_and_evaluate(settings, corpus, folder, options.quiet); });
   }
   show(folder);
   return 0;
@@ -266,9 +240,9 @@ int eval_command(const fs::path& run, const SettingsChanges& changes, const RunO
   const bool other_encoding = !(settings.encoding == trained.encoding);
   require_encoding(settings);
   const Corpus corpus = corpus_after_checks(settings);
-  require_address_space(thread_count(options));
+  require_address_space(thread_count(options.threads));
   remember_signals();
-  with_threads(thread_count(options), [&] {
+  with_threads(thread_count(options.threads), [&] {
     const TrainedModel loaded = load_model(run, trained, settings.encoding);
     require<FileError>(
         settings.corpus != trained.corpus || corpus.sha256 == loaded.corpus_sha256, "eval", settings.corpus,
@@ -318,9 +292,9 @@ int generate_command(const fs::path& run, const GenerateArguments& arguments, co
                       encoding.position_limit == settings.train.length ? " (train.length)" : "",
                       "; the prompt and --bytes take ", prompt, " + ", bytes, " = ", prompt + bytes);
   require_memory_to_generate(shape, encoding, prompt, bytes);
-  require_address_space(thread_count(options));
+  require_address_space(thread_count(options.threads));
   remember_signals();
-  with_threads(thread_count(options), [&] {
+  with_threads(thread_count(options.threads), [&] {
     const TrainedModel loaded = load_model(run, trained, settings.encoding);
     std::vector<int32_t> text = {bos_token};
     PrintableText printable;
@@ -374,12 +348,12 @@ int bench_command(const BenchArguments& arguments, const SettingsChanges& change
   const std::vector<std::string> defaults =
       all_by_default ? all : std::vector<std::string>{arguments.quick ? "tiny" : "reference"};
   const std::vector<BenchSize> sizes = bench_sizes_of(arguments.sizes, defaults, changes);
-  require_address_space(thread_count(options));
+  require_address_space(thread_count(options.threads));
   if (name == "ops" && !arguments.quick)
     require<ResourceError>(bytes_for_ops <= available_bytes(), "memory", "bench ops needs ", bytes_for_ops * 1e-6,
                            " MB, ", std::llround(available_bytes() * 1e-6), " MB are available");
 
-  const BenchOptions how{.threads = thread_count(options), .quick = arguments.quick};
+  const BenchOptions how{.threads = thread_count(options.threads), .quick = arguments.quick};
   const fs::path page = options.out.empty() ? fs::path("runs") / "scaling.html" : options.out;
   with_threads(how.threads, [&] {
     BenchResult result;

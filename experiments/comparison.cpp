@@ -107,34 +107,6 @@ T number_of(const std::filesystem::path& file, const std::string& field) {
   return value;
 }
 
-// What train_and_evaluate() has left in a finished folder.
-Measured measured_in(const RunFolder& folder, const Settings& settings) {
-  Measured measured{settings.encoding.name, settings.train.seed, {}};
-  const std::filesystem::path results = folder.file("results.csv"), by_position = folder.file("loss_by_position.csv");
-  for (const std::vector<std::string>& row : csv_rows(results, 7)) {
-    require<FileError>(row[0] == measured.encoding && row[1] == std::to_string(measured.seed), "run", results,
-                       " is of ", row[0], " with seed ", row[1], ", not of ", measured.encoding, " with seed ",
-                       measured.seed);
-    measured.at.push_back({.length = number_of<int64_t>(results, row[2]),
-                           .windows = number_of<int64_t>(results, row[3]),
-                           .loss = number_of<double>(results, row[4]),
-                           .loss_by_position = {}});
-  }
-  for (const std::vector<std::string>& row : csv_rows(by_position, 5))
-    for (Evaluation& e : measured.at)
-      if (e.length == number_of<int64_t>(by_position, row[2]))
-        e.loss_by_position.push_back(number_of<double>(by_position, row[4]));
-  const std::vector<int64_t> lengths = evaluation_lengths(settings);
-  const bool whole = std::equal(lengths.begin(), lengths.end(), measured.at.begin(), measured.at.end(),
-                                [](int64_t length, const Evaluation& e) {
-                                  return e.length == length && std::ssize(e.loss_by_position) == length &&
-                                         e.loss == mean_loss(e.loss_by_position);
-                                });
-  require<FileError>(whole, "run", folder.path(),
-                     " is damaged: its results are not of all lengths, or not the means over the positions");
-  return measured;
-}
-
 void stop_if_told() {
   if (const int signal = remembered_signal()) throw Interrupted(signal, "stopped before the evaluation was done");
 }
@@ -213,10 +185,37 @@ Settings settings_for(const Settings& settings, const std::string& encoding, int
   return one;
 }
 
+Measured measured_in(const std::filesystem::path& folder, const Settings& settings) {
+  Measured measured{settings.encoding.name, settings.train.seed, {}};
+  const std::filesystem::path results = folder / "results.csv", by_position = folder / "loss_by_position.csv";
+  for (const std::vector<std::string>& row : csv_rows(results, 7)) {
+    require<FileError>(row[0] == measured.encoding && row[1] == std::to_string(measured.seed), "run", results,
+                       " is of ", row[0], " with seed ", row[1], ", not of ", measured.encoding, " with seed ",
+                       measured.seed);
+    measured.at.push_back({.length = number_of<int64_t>(results, row[2]),
+                           .windows = number_of<int64_t>(results, row[3]),
+                           .loss = number_of<double>(results, row[4]),
+                           .loss_by_position = {}});
+  }
+  for (const std::vector<std::string>& row : csv_rows(by_position, 5))
+    for (Evaluation& e : measured.at)
+      if (e.length == number_of<int64_t>(by_position, row[2]))
+        e.loss_by_position.push_back(number_of<double>(by_position, row[4]));
+  const std::vector<int64_t> lengths = evaluation_lengths(settings);
+  const bool whole = std::equal(lengths.begin(), lengths.end(), measured.at.begin(), measured.at.end(),
+                                [](int64_t length, const Evaluation& e) {
+                                  return e.length == length && std::ssize(e.loss_by_position) == length &&
+                                         e.loss == mean_loss(e.loss_by_position);
+                                });
+  require<FileError>(whole, "run", folder,
+                     " is damaged: its results are not of all lengths, or not the means over the positions");
+  return measured;
+}
+
 Measured train_and_evaluate(const Settings& settings, const Corpus& corpus, const RunFolder& folder, bool quiet) {
   if (folder.finished()) {
     try {
-      return measured_in(folder, settings);
+      return measured_in(folder.path(), settings);
     } catch (const FileError& error) {
       fmt::print(stderr, "warning: {}; evaluating again\n", error.what());
     }

@@ -25,6 +25,9 @@ Settings settings_for(const Settings& settings, const std::string& encoding, int
 // and evaluate(); Interrupted.
 Measured train_and_evaluate(const Settings& settings, const Corpus& corpus, const RunFolder& folder, bool quiet);
 
+// What train_and_evaluate() has left in the folder of a finished run. FileError if it is not there or damaged.
+Measured measured_in(const std::filesystem::path& folder, const Settings& settings);
+
 // Evaluates a model at evaluation_lengths(settings).
 Measured evaluate_model(const Transformer& model, const Settings& settings, const Corpus& corpus, bool quiet);
 

@@ -13,6 +13,8 @@
 
 namespace phasor {
 
+struct Measured;  // comparison.hpp
+
 // The result of a question: for the page, for the terminal, and as rows.
 struct Answer {
   Report report;
@@ -37,6 +39,8 @@ struct Experiment {
   bool takes_others = false;                // whether run.encodings may name others
   std::vector<std::string> quick = {};      // what --quick sets, KEY=VALUE; empty: the question has no quick form
   void (*check)(const Settings& settings);  // UsageError for settings under which it has no answer
+  // The answer in a sentence, of the trained encodings; null where there is no such sentence.
+  std::string (*verdict)(const std::vector<Measured>& measured, const Settings& settings) = nullptr;
   // Trains and measures, writes its rows into the folder (results.csv is left to the caller, who writes it last) and
   // returns the page that shows them.
   Answer (*run)(const QuestionRun& job);

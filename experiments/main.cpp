@@ -15,6 +15,7 @@
 #include "experiments/catalogue.hpp"
 #include "experiments/commands.hpp"
 #include "experiments/corpora/corpus.hpp"
+#include "experiments/dissect_commands.hpp"
 #include "experiments/experiment.hpp"
 #include "experiments/new_encoding.hpp"
 #include "experiments/signals.hpp"
@@ -28,6 +29,8 @@ struct Arguments {
   std::filesystem::path run;
   BenchArguments bench;
   GenerateArguments generate;
+  DissectArguments dissect;
+  std::vector<std::filesystem::path> runs;
   SettingsChanges changes;
   RunOptions options;
   bool resume = false, quick = false, markdown = false;
@@ -128,6 +131,10 @@ void add_folder(CLI::App& command, Arguments& arguments) {
   command.add_flag("--quiet", arguments.options.quiet, "no progress line");
 }
 
+void add_page(CLI::App& command, Arguments& arguments, const std::string& default_page) {
+  command.add_option("--out", arguments.options.out, "the page; default: " + default_page)->type_name("FILE");
+}
+
 void add_encoding(CLI::App& command, Arguments& arguments) {
   command.add_option("--encoding", arguments.encoding, "read with another: --set encoding.name=NAME")
       ->type_name("NAME");
@@ -196,6 +203,21 @@ void build(CLI::App& program, Arguments& arguments) {
   add_encoding(*generate, arguments);
   add_threads(*generate, arguments);
 
+  CLI::App* const dissect = program.add_subcommand("dissect", "take trained models apart by frequency component");
+  dissect->add_option("RUN", arguments.dissect.run, "folder of a run")->required()->type_name("");
+  dissect->add_flag("--export", arguments.dissect.exports, "every figure as CSV and Vega-Lite, into RUN/figures");
+  dissect->add_option("--site", arguments.dissect.sites, "its values for NumPy, into RUN/figures; may be repeated")
+      ->type_name("SITE")
+      ->allow_extra_args(false);
+  add_settings(*dissect, arguments);
+  add_threads(*dissect, arguments);
+  add_page(*dissect, arguments, "RUN/dissection.html");
+  dissect->add_flag("--quiet", arguments.options.quiet, "no progress line");
+
+  CLI::App* const report = program.add_subcommand("report", "one page of a run, or of several side by side");
+  report->add_option("RUN", arguments.runs, "folders of runs")->required()->type_name("");
+  add_page(*report, arguments, "RUN/dissection.html, or runs/report.html");
+
   CLI::App* const list = program.add_subcommand("list", "list encodings, questions, corpora and settings");
   list->add_option("LIST", arguments.list, "encodings, questions, corpora or settings; default: all")->type_name("");
   list->add_option("--why", arguments.why, "all about one encoding, and how sure that is")->type_name("NAME");
@@ -254,6 +276,9 @@ int dispatch(int argc, char** argv) {
   if (program.got_subcommand("eval")) return eval_command(arguments.run, arguments.changes, arguments.options);
   if (program.got_subcommand("generate"))
     return generate_command(arguments.run, arguments.generate, arguments.changes, arguments.options);
+  if (program.got_subcommand("dissect"))
+    return dissect_command(arguments.dissect, arguments.changes, arguments.options);
+  if (program.got_subcommand("report")) return report_command(arguments.runs, arguments.options);
   if (program.got_subcommand("new")) return new_encoding_command(arguments.new_name);
   arguments.bench.name = program.get_subcommand("bench")->get_subcommands().front()->get_name();
   return bench_command(arguments.bench, arguments.changes, arguments.options);
@@ -291,6 +316,7 @@ void keep_standard_streams_open() {
 std::string memory_advice(const std::string& command) {
   if (command == "generate") return "; give a shorter prompt or lower --bytes";
   if (command == "eval") return "; lower eval.lengths";
+  if (command == "dissect") return "; lower dissect.lengths, dissect.windows or dissect.sequences";
   return "; lower train.batch, train.length or the model, or raise train.accumulate";
 }
 

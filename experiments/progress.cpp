@@ -6,8 +6,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <vector>
 
 namespace phasor {
@@ -39,6 +41,8 @@ std::string progress_line(const ProgressState& state, int columns) {
       {rate_text(state.tokens_per_second), 2},
       {"ETA " + duration_text(state.seconds_left), 4},
   };
+  if (!(state.tokens_per_second > 0)) parts.erase(parts.begin() + 3);
+  if (std::isnan(state.loss)) parts.erase(parts.begin() + 2);
   if (state.label.empty()) parts.erase(parts.begin());
   for (;;) {
     std::string line;
@@ -103,6 +107,8 @@ void Progress::update(int64_t step, double loss, int64_t tokens) {
     write(progress_line(state_, 80) + "\n");
   }
 }
+
+void Progress::update(int64_t step) { update(step, std::numeric_limits<double>::quiet_NaN(), 0); }
 
 void Progress::finish() {
   if (!is_open_) return;

@@ -14,9 +14,9 @@ std::string duration_text(double seconds);
 // What the line tells.
 struct ProgressState {
   std::string label;
-  int64_t step = 0, steps = 0;  // done, in all
-  double loss = 0;
-  double tokens_per_second = 0;
+  int64_t step = 0, steps = 0;   // done, in all
+  double loss = 0;               // NaN: not a training
+  double tokens_per_second = 0;  // 0: nothing is read
   double seconds_left = 0;
 };
 
@@ -30,7 +30,8 @@ class Progress {
 
   // After every step; `tokens` are those of this step.
   void update(int64_t step, double loss, int64_t tokens);
-  void finish();  // ends a line that stands open; update() may follow
+  void update(int64_t step);  // where there is no loss, and no tokens are counted
+  void finish();              // ends a line that stands open; update() may follow
 
  private:
   using Clock = std::chrono::steady_clock;  // never jumps

@@ -99,9 +99,13 @@ Settings settings_of_run(const fs::path& folder) {
                      " has no settings.toml; it is not a run folder");
   const std::vector<std::byte> bytes = read_file(folder / "settings.toml");
   Settings settings;
-  read_toml(settings, std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()),
-            (folder / "settings.toml").string());
-  validate(settings);
+  try {
+    read_toml(settings, std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()),
+              (folder / "settings.toml").string());
+    validate(settings);
+  } catch (const UsageError& error) {
+    fail<FileError>("run", folder, " was made by another version of phasor, or changed by hand: ", error.what());
+  }
   return settings;
 }
 

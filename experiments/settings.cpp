@@ -343,10 +343,8 @@ std::string differing_keys(const Settings& there, const Settings& here) {
 // ---- between settings
 
 std::vector<int64_t> evaluation_lengths(const Settings& settings) {
-  if (!settings.eval.lengths.empty()) {
-    const std::set<int64_t> ascending(settings.eval.lengths.begin(), settings.eval.lengths.end());
-    return {ascending.begin(), ascending.end()};
-  }
+  const std::set<int64_t> given(settings.eval.lengths.begin(), settings.eval.lengths.end());  // ascending
+  if (!given.empty()) return {given.begin(), given.end()};
   const int64_t length = settings.train.length;
   return {length / 2, length, 2 * length, 4 * length, 8 * length};
 }
@@ -388,8 +386,7 @@ void validate(const Settings& settings) {
                   "train.warmup_steps must be at most train.steps: ", text_of(train.warmup_steps), " > ",
                   text_of(train.steps), "; --set train.warmup_steps=", text_of(train.steps / 10));
   const std::vector<std::string>& several = settings.run.encodings;
-  const bool has_formulas =
-      reads_formulas(settings.encoding.name) || std::any_of(several.begin(), several.end(), reads_formulas);
+  const bool has_formulas = reads_formulas(settings.encoding.name) || std::ranges::any_of(several, reads_formulas);
   const auto require_read = [&](const char* name, const auto& value, const auto& unless) {
     require_setting(has_formulas || value == unless, name, " is ", text_of(value),
                     ", which only encoding.name = \"expression\" reads, not ", text_of(settings.encoding.name),
@@ -416,8 +413,7 @@ void validate(const Settings& settings) {
 // ---- writing
 
 std::string to_toml(const Settings& settings) {
-  std::string text = "# Settings of a run; phasor train --config FILE (or run QUESTION) does it again.\n\n";
-  std::string section;
+  std::string section, text = "# Settings of a run; phasor train --config FILE (or run QUESTION) does it again.\n\n";
   visit_settings(settings, [&](std::string_view key, std::string_view about, const auto& value, const auto&) {
     const size_t dot = key.find('.');
     if (dot != std::string_view::npos && key.substr(0, dot) != section) {
@@ -428,6 +424,14 @@ std::string to_toml(const Settings& settings) {
     text += std::string(name) + " = " + text_of(value) + "  # " + std::string(about) + "\n";
   });
   return text;
+}
+
+std::vector<std::string> assignments_of(const Settings& settings, const std::string& prefix) {
+  std::vector<std::string> assignments;
+  visit_settings(settings, [&](std::string_view key, std::string_view, const auto& value, const auto&) {
+    if (key.starts_with(prefix)) assignments.push_back(std::string(key) + "=" + text_of(value));
+  });
+  return assignments;
 }
 
 std::string settings_help() {

@@ -207,6 +207,8 @@ void validate(const Settings& settings);                         // what holds b
 std::string to_toml(const Settings& settings);  // the same bytes for the same settings; reading it gives them back
 // "train.steps (900 there, 20 here), ..."; empty if they agree.
 std::string differing_keys(const Settings& there, const Settings& here);
+// The keys that begin with `prefix`, as --set takes them: "dissect.edge=0.04", ...
+std::vector<std::string> assignments_of(const Settings& settings, const std::string& prefix);
 std::string settings_help();  // a line for every key, within 80 columns
 
 // With another encoding, and the standard formulas unless it reads them: those given were another's.

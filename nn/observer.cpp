@@ -1,6 +1,8 @@
 // Calls an observer, and holds it to its contract.
 #include "nn/observer.hpp"
 
+#include "core/nearest_name.hpp"
+
 namespace phasor {
 
 const char* name_of(Site site) {
@@ -37,6 +39,15 @@ const char* name_of(Site site) {
       return "logits";
   }
   return "unknown";
+}
+
+Site site_named(const std::string& name) {
+  std::vector<std::string> names;
+  for (int i = 0; i <= static_cast<int>(Site::logits); ++i) {
+    if (name == name_of(static_cast<Site>(i))) return static_cast<Site>(i);
+    names.emplace_back(name_of(static_cast<Site>(i)));
+  }
+  throw UsageError(unknown_name("site", name, names));
 }
 
 Var observed(const Observer* observer, Place place, const Var& value) {

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "autograd/var.hpp"
@@ -18,14 +19,14 @@
 namespace phasor {
 
 enum class Site {
-  embedded,      // [batch, length, width], what enters the first block
-  residual,      // [batch, length, width], the stream after a block
-  q,             // [batch, heads, length, head_dim]
-  k,             // [batch, kv_heads, length, head_dim]; with a cache, of the new tokens
-  v,             // [batch, kv_heads, length, head_dim]; likewise
-  q_rotated,     // as q (an encoding may have widened it); q itself without a rotation
-  k_rotated,     // as k
-  q_far,         // as q_rotated, by the far rotation of an encoding that has one
+  embedded,   // [batch, length, width], what enters the first block
+  residual,   // [batch, length, width], the stream after a block
+  q,          // [batch, heads, length, head_dim]
+  k,          // [batch, kv_heads, length, head_dim]; with a cache, of the new tokens
+  v,          // [batch, kv_heads, length, head_dim]; likewise
+  q_rotated,  // as q (an encoding may have widened it); q itself without a rotation
+  k_rotated,  // as k
+  q_far,      // as q_rotated, by the far rotation of an encoding that has one
   k_far,
   score,         // [batch, heads, q_length, k_length], scaled q.k
   score_biased,  // the same after bias and transform, before the mask: later keys are not hidden yet
@@ -35,6 +36,8 @@ enum class Site {
   logits,        // [batch, length, vocabulary]
 };
 const char* name_of(Site site);  // "q_rotated"
+// UsageError with the nearest name if there is none.
+Site site_named(const std::string& name);
 
 struct Place {
   Site site;

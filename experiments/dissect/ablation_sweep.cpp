@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <numeric>
 #include <tuple>
 
 #include "experiments/dissect/ablation.hpp"
@@ -191,7 +190,6 @@ AblationSweep ablation_sweep(const Transformer& model, const Split& text, const 
   for (int64_t done = 0; done < std::ssize(jobs); ++done) {
     const Job& job = jobs[static_cast<size_t>(done)];
     const Transformer changed = ablated(model, components, job.ablation, job.which, means);
-    double last_loss = 0;
     for (size_t i = 0; i < lengths.size(); ++i) {
       const std::vector<double> losses = evaluated(changed, lengths[i]);
       const LossChange change = change_of(intact[i], losses);
@@ -200,7 +198,6 @@ AblationSweep ablation_sweep(const Transformer& model, const Split& text, const 
         row.change->at(row.index) = change.mean;
         row.error->at(row.index) = change.error;
       }
-      last_loss = mean_loss(losses);
     }
     if (job.is_probed) {
       UShape u = u_shape(changed, random_ids, settings);
@@ -210,7 +207,7 @@ AblationSweep ablation_sweep(const Transformer& model, const Split& text, const 
       put(sweep.u_depth, {static_cast<int64_t>(job.ablation), job.which.first}, u.depth);
       put(sweep.head_score, {static_cast<int64_t>(job.ablation), job.which.first}, scores);
     }
-    progress.update(done + 1, last_loss, std::accumulate(lengths.begin(), lengths.end(), int64_t{0}));
+    progress.update(done + 1);
   }
   progress.finish();
   return sweep;

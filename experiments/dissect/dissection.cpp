@@ -21,7 +21,7 @@ const Measurement* Dissection::find(const std::string& name) const {
 }
 
 void save_dissection(const fs::path& file, const Dissection& dissection) {
-  Json json = {{"format", format}, {"step", dissection.step}, {"made_with", dissection.made_with}};
+  Json json = {{"format", format}, {"step", dissection.step}, {"settings", dissection.settings}};
   Json& measurements = json["measurements"] = Json::array();
   for (const Measurement& m : dissection.measurements) {
     Json dimensions = Json::array(), values = Json::array();
@@ -67,7 +67,7 @@ Dissection load_dissection(const fs::path& file) {
     require<FileError>(version == format, "dissection", file, " is of another version: '", version, "'; needs '",
                        format, "'");
     dissection.step = json.at("step").get<int64_t>();
-    dissection.made_with = json.at("made_with").get<std::string>();
+    dissection.settings = json.at("settings").get<std::vector<std::string>>();
     for (const Json& m : json.at("measurements")) dissection.measurements.push_back(measurement_in(m));
   } catch (const nlohmann::json::exception& error) {
     throw FileError("dissection: " + file.string() + " is damaged: " + error.what());

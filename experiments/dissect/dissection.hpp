@@ -10,8 +10,8 @@
 namespace phasor {
 
 struct Dissection {
-  int64_t step = 0;       // after which the weights were taken
-  std::string made_with;  // what the numbers depend on beside the run: measured again where it differs
+  int64_t step = 0;                   // after which the weights were taken
+  std::vector<std::string> settings;  // dissect.* that it was made with, as --set takes them
   std::vector<Measurement> measurements;
 
   const Measurement* find(const std::string& name) const;  // null if it was not measured

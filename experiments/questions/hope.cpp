@@ -4,12 +4,17 @@
 // and keeps its quality beyond, where RoPE's breaks down.
 #include <fmt/format.h>
 
+#include <limits>
+
 #include "experiments/comparison.hpp"
+#include "experiments/dissect/measure.hpp"
+#include "experiments/dissect/run_report.hpp"
 #include "experiments/experiment.hpp"
 
 namespace phasor::question {
 
-static std::string verdict(const std::vector<Measured>& measured, int64_t train_length) {
+static std::string verdict(const std::vector<Measured>& measured, const Settings& settings) {
+  const int64_t train_length = settings.train.length;
   const auto perplexity = [&](const char* encoding, int64_t multiple) {
     return mean_perplexity(measured, encoding, multiple * train_length);
   };
@@ -28,11 +33,12 @@ static std::string verdict(const std::vector<Measured>& measured, int64_t train_
       train_length, at_length, hope_grows, rope_grows);
 }
 
+// Trains, measures, and takes the models apart as far as that takes seconds.
 static Answer run(const QuestionRun& job) {
-  const int64_t train_length = job.settings.train.length;
-  const std::vector<Measured> measured = compare(job);
-  return comparison_answer("Does HoPE read on where RoPE stops?", verdict(measured, train_length), measured,
-                           job.settings);
+  compare(job);
+  const std::filesystem::path folder = job.folder.path();
+  dissect_models(models_of(folder), job.settings.dissect, job.corpus, Depth::probes, job.quiet);
+  return answer_of_runs({folder});
 }
 
 Experiment hope() {
@@ -42,7 +48,9 @@ Experiment hope() {
           .check =
               [](const Settings& s) {
                 require_multiples("hope", s, {1, 4});
+                require_dissectable(s, std::numeric_limits<double>::infinity());
               },
+          .verdict = verdict,
           .run = run};
 }
 

@@ -64,10 +64,10 @@ TEST_CASE("command line: help and lists name everything, a line each, within 80 
 
 TEST_CASE("command line: a wrong word is refused with the nearest right one") {
   CHECK(error_line({}, 2) ==
-        "error: subcommand is missing; needs one of: run, train, eval, generate, list, new, bench (phasor --help)");
+        "error: subcommand is missing; needs one of: run, train, eval, generate, dissect, report, list, new, bench (phasor --help)");
   CHECK(
       error_line({"trian"}, 2) ==
-      "error: no subcommand named 'trian'; did you mean 'train'?; known: run, train, eval, generate, list, new, bench");
+      "error: no subcommand named 'trian'; did you mean 'train'?; known: run, train, eval, generate, dissect, report, list, new, bench");
   CHECK(error_line({"bench"}, 2) ==
         "error: benchmark is missing; needs one of: step, attention, ops, gemm, memory, scaling "
         "(phasor --help)");

@@ -54,8 +54,11 @@ TEST_CASE("run hope: table, verdict, and a folder with results, curves and a rep
 
   const std::string report = text_of(folder / "out/report.html");
   CHECK(report.find("<svg") != report.rfind("<svg"));  // both curves
-  for (const char* request : {"http://", "https://", "src=", "<link", "@import", "url("})
+  for (const char* request : {"https://", "src=", "<link", "@import", "url("})
     CHECK_MESSAGE(report.find(request) == std::string::npos, request);
+  CHECK(report.find("default-src 'none'") != std::string::npos);
+  CHECK(report.find("Does the model learn a U-shape?") != std::string::npos);
+  CHECK(result.out.find("Does the model learn a U-shape?") != std::string::npos);
 
   // Each training is a run of its own: its row stands in the question's rows, and its settings repeat it.
   const std::string rope = text_of(folder / "out/rope-seed1/results.csv");

@@ -1,0 +1,286 @@
+// Which measurements a model gets, on which texts; and what the training did to some of them.
+#include "experiments/dissect/measure.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "experiments/checkpoint.hpp"
+#include "experiments/dissect/ablation_sweep.hpp"
+#include "experiments/dissect/closed_forms.hpp"
+#include "experiments/dissect/contribution.hpp"
+#include "experiments/dissect/norms.hpp"
+#include "experiments/dissect/patterns.hpp"
+#include "experiments/dissect/score_range.hpp"
+#include "experiments/dissect/u_shape.hpp"
+#include "experiments/progress.hpp"
+#include "experiments/signals.hpp"
+#include "experiments/trainer.hpp"
+
+namespace phasor {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr int64_t long_windows = 8;     // of the longest length, whose pairs are many
+constexpr int64_t repeated_texts = 32;  // of the head scores
+
+Measurement renamed(Measurement measurement, const std::string& name) {
+  measurement.name = name;
+  return measurement;
+}
+
+Measurement number(const std::string& name, double value) {
+  Measurement measurement(name, {});
+  measurement.values = {value};
+  return measurement;
+}
+
+Measurement frequency_of(const Components& components) {
+  const int64_t layers = std::ssize(components.frequencies), heads = std::ssize(components.frequencies[0]);
+  Measurement frequency("frequency",
+                        {indices("layer", layers), indices("head", heads), indices("component", components.size)});
+  size_t at = 0;
+  for (const auto& layer : components.frequencies)
+    for (const auto& head : layer)
+      for (const double value : head) frequency.values[at++] = value;
+  return frequency;
+}
+
+// The frequencies of the first head, if there are such.
+std::optional<Spectrum> spectrum_of(const Components& components) {
+  const std::vector<double>& frequencies = components.frequencies[0][0];
+  if (std::any_of(frequencies.begin(), frequencies.end(), [](double f) { return std::isnan(f); })) return {};
+  constexpr double any_base = 10000;
+  return Spectrum::geometric(components.size, any_base).map([&](Component c) {
+    c.frequency = frequencies[static_cast<size_t>(c.index)];
+    return c;
+  });
+}
+
+// Means over bins of distances, 0 and those of distance_bins(): on a page, 128 distances say no more than 30.
+Measurement by_distance_bin(const Measurement& contribution) {
+  const std::vector<double>& distances = contribution.dimensions.back().numbers;
+  const int64_t length = std::ssize(distances);
+  std::vector<int64_t> begins = distance_bins(length, length);
+  begins.insert(begins.begin(), 0);
+  std::vector<Dimension> dimensions = contribution.dimensions;
+  dimensions.back().numbers.assign(begins.begin(), begins.end());
+  Measurement binned(contribution.name, dimensions);
+  const int64_t bins = std::ssize(begins), rows = std::ssize(contribution.values) / length;
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t bin = 0; bin < bins; ++bin) {
+      const int64_t begin = begins[static_cast<size_t>(bin)],
+                    end = bin + 1 < bins ? begins[static_cast<size_t>(bin + 1)] : length;
+      double sum = 0;
+      for (int64_t d = begin; d < end; ++d) sum += contribution.values[static_cast<size_t>(row * length + d)];
+      binned.values[static_cast<size_t>(row * bins + bin)] = sum / static_cast<double>(end - begin);
+    }
+  return binned;
+}
+
+// "beyond_range" of the components alone, by number, and "score_beyond_range" [layer, distance] of the whole scores.
+std::vector<Measurement> split_beyond_range(const Measurement& beyond) {
+  const int64_t layers = beyond.dimensions[0].size(), components = beyond.dimensions[1].size() - 1,
+                distances = beyond.dimensions[2].size();
+  Measurement parts(beyond.name, {beyond.dimensions[0], indices("component", components), beyond.dimensions[2]});
+  Measurement whole("score_beyond_range", {beyond.dimensions[0], beyond.dimensions[2]});
+  for (int64_t layer = 0; layer < layers; ++layer)
+    for (int64_t d = 0; d < distances; ++d) {
+      for (int64_t c = 0; c < components; ++c) parts.at({layer, c, d}) = beyond.at({layer, c, d});
+      whole.at({layer, d}) = beyond.at({layer, components, d});
+    }
+  return {parts, whole};
+}
+
+// What a model reads when it is measured.
+struct Texts {
+  Tensor held_out;       // [windows, L]
+  Tensor long_held_out;  // [windows, longest]
+  Tensor random;         // [sequences, L], of the U-shape probe
+  Tensor repeated;       // of the head scores
+};
+
+Texts texts_of(const Settings& s, const Corpus& corpus, const std::vector<int64_t>& lengths) {
+  const Split text = split(corpus);
+  const int64_t length = s.train.length, longest = lengths.back();
+  return {.held_out = evaluation_windows(text.held_out, length, s.dissect.windows * length).inputs,
+          .long_held_out = evaluation_windows(text.held_out, longest, long_windows * longest).inputs,
+          .random = random_windows(text.train, s.dissect.sequences, length),
+          .repeated = repeated_windows(text.train, repeated_texts, length)};
+}
+
+void stop_if_told() {
+  if (const int signal = remembered_signal()) throw Interrupted(signal, "stopped before the dissection was done");
+}
+
+// What is followed through the training.
+std::vector<Measurement> followed(const Transformer& model, const Settings& s, const Texts& texts) {
+  const Measurement parts = contribution(model, texts.held_out);
+  const UShape u = u_shape(model, texts.random, s.dissect);
+  return {renamed(by_distance_bin(parts), "contribution_by_step"),
+          renamed(contribution_share(mean_over_heads(parts)), "contribution_share_by_step"),
+          renamed(u.depth, "u_depth_by_step"), renamed(u.share, "u_share_by_step")};
+}
+
+std::vector<Measurement> through_training(const fs::path& folder, const Settings& trained, const Settings& s,
+                                          const Transformer& final_model, int64_t final_step, const Texts& texts,
+                                          Progress& progress) {
+  Dimension steps{.name = "step"};
+  std::vector<std::vector<Measurement>> parts(4);
+  const auto add = [&](int64_t step, const Transformer& model) {
+    stop_if_told();
+    steps.numbers.push_back(static_cast<double>(step));
+    const std::vector<Measurement> measured = followed(model, s, texts);
+    for (size_t i = 0; i < parts.size(); ++i) parts[i].push_back(measured[i]);
+    progress.update(steps.size() + 1);
+  };
+  const Transformer early(model_shape(trained), static_cast<uint64_t>(trained.train.seed));
+  add(0, early);
+  for (const CheckpointPlace& snapshot : snapshots(folder)) {
+    if (snapshot.step >= final_step) continue;
+    load_snapshot(snapshot.path, trained, early.parameters());
+    add(snapshot.step, early);
+  }
+  add(final_step, final_model);
+  std::vector<Measurement> through;
+  for (const std::vector<Measurement>& part : parts) through.push_back(stacked(steps, part));
+  return through;
+}
+
+std::vector<Measurement> probes(const Transformer& model, const Settings& s, const Corpus& corpus,
+                                const std::vector<int64_t>& lengths, const Texts& texts) {
+  const Components components = components_of(model);
+  const Measurement parts = contribution(model, texts.held_out), range = score_range(model, texts.held_out),
+                    beyond = beyond_range(model, range, texts.long_held_out);
+  const Norms norm = norms(model, texts.held_out);
+  const UShape u = u_shape(model, texts.random, s.dissect);
+  const Patterns patterns = attention_patterns(model, split(corpus).held_out, lengths, long_windows);
+  std::vector<Measurement> all = {frequency_of(components),
+                                  number("within_train_length", static_cast<double>(components.within_train_length())),
+                                  parts,
+                                  contribution_share(parts),
+                                  by_distance_bin(cumulative(parts)),
+                                  range,
+                                  leaves_range_at(beyond, s.train.length),
+                                  norm.norm,
+                                  norm.offset,
+                                  norm.offset_angle,
+                                  norm.massive,
+                                  u.curve,
+                                  u.bos,
+                                  u.depth,
+                                  u.depth_error,
+                                  u.recency,
+                                  u.component,
+                                  u.share,
+                                  u.activated,
+                                  patterns.sink,
+                                  patterns.distance,
+                                  patterns.peak_distance,
+                                  patterns.entropy,
+                                  patterns.normalised_entropy,
+                                  head_scores(model, texts.repeated)};
+  for (const Measurement& m : split_beyond_range(beyond)) all.push_back(m);
+  if (const std::optional<Spectrum> spectrum = spectrum_of(components)) {
+    const int64_t length = s.train.length, longest = lengths.back();
+    all.push_back(decay(*spectrum, longest));
+    all.push_back(number("first_negative_distance", first_negative_distance(*spectrum, 16 * longest)));
+    all.push_back(number("smallest_base", smallest_base(components.size, length)));
+    all.push_back(number("critical_dimension",
+                         static_cast<double>(critical_dimension(2 * components.size, s.encoding.base, length))));
+    all.push_back(angle_coverage(*spectrum, length));
+    all.push_back(unseen_angles(*spectrum, length, longest));
+  }
+  return all;
+}
+
+std::vector<Measurement> ablations(const Transformer& model, const Settings& s, const Corpus& corpus,
+                                   const std::string& label, bool quiet) {
+  const AblationSweep sweep = ablation_sweep(model, split(corpus), s.dissect, label, quiet);
+  return {sweep.loss, sweep.loss_error, sweep.of_head, sweep.of_head_error, sweep.u_depth, sweep.head_score};
+}
+
+// What a folder holds already, if it is of these weights and was made in the same way.
+std::optional<Dissection> kept(const fs::path& file, int64_t step, const std::vector<std::string>& settings) {
+  std::error_code error;
+  if (!fs::exists(file, error)) return {};
+  try {
+    Dissection dissection = load_dissection(file);
+    if (dissection.step == step && dissection.settings == settings) return dissection;
+  } catch (const FileError& damaged) {
+    fmt::print(stderr, "warning: {}; measuring again\n", damaged.what());
+  }
+  return {};
+}
+
+}  // namespace
+
+Dissection dissect_run(const fs::path& folder, const Settings& trained, const DissectSettings& how,
+                       const Corpus& corpus, Depth depth, bool quiet) {
+  const TrainedModel loaded = load_model(folder, trained, trained.encoding);
+  require<FileError>(corpus.sha256 == loaded.corpus_sha256, "dissect", trained.corpus, " is not the text that ", folder,
+                     " was trained on any more");
+  Settings s = trained;
+  s.dissect = how;
+  const Transformer& model = loaded.model;
+  const std::string label = fmt::format("{} seed {}", s.encoding.name, s.train.seed);
+  const fs::path file = folder / "dissection.json";
+  const std::vector<std::string> assignments = assignments_of(s, "dissect.");
+  std::optional<Dissection> dissection = kept(file, loaded.step, assignments);
+  if (!dissection) {
+    const std::vector<int64_t> lengths = ablation_lengths(model, s.dissect);
+    const Texts texts = texts_of(s, corpus, lengths);
+    Progress progress(label + ", probes", std::ssize(snapshots(folder)) + 3, quiet);
+    dissection = {
+        .step = loaded.step, .settings = assignments, .measurements = probes(model, s, corpus, lengths, texts)};
+    progress.update(1);
+    for (Measurement& m : through_training(folder, trained, s, model, loaded.step, texts, progress))
+      dissection->measurements.push_back(std::move(m));
+    progress.finish();
+    save_dissection(file, *dissection);
+  }
+  if (depth == Depth::ablations && !dissection->find("ablation")) {
+    for (Measurement& m : ablations(model, s, corpus, label + ", ablations", quiet))
+      dissection->measurements.push_back(std::move(m));
+    save_dissection(file, *dissection);
+  }
+  return *dissection;
+}
+
+void dissect_models(const std::vector<ModelFolder>& models, const DissectSettings& how, const Corpus& corpus,
+                    Depth depth, bool quiet) {
+  for (const ModelFolder& model : models) {
+    const RunFolder folder(model.path, model.settings, Resume::yes);
+    dissect_run(model.path, model.settings, how, corpus, depth, quiet);
+  }
+}
+
+void require_dissectable(const Settings& s, double available_bytes) {
+  ParameterList learned;
+  const PositionalEncoding encoding = encoding_of(s, learned);
+  const std::string& name = s.encoding.name;
+  require<UsageError>(encoding.rotation.has_value(), "dissect", name,
+                      " turns no components; needs an encoding with a rotation, such as rope or hope");
+  const auto require_one_of = [](const char* key, int64_t value, int64_t count) {
+    require<UsageError>(value < count, "dissect", key, " is ", value, "; the model has 0 to ", count - 1,
+                        " (-1: all of them)");
+  };
+  require_one_of("dissect.layer", s.dissect.layer, s.model.layers);
+  require_one_of("dissect.head", s.dissect.head, s.model.heads);
+  std::vector<int64_t> lengths = s.dissect.lengths;
+  if (lengths.empty()) lengths = {4 * s.train.length};
+  const int64_t longest = *std::max_element(lengths.begin(), lengths.end());
+  require<UsageError>(s.dissect.lengths.empty() || longest <= encoding.position_limit, "dissect", name,
+                      " knows positions below ", encoding.position_limit, "; dissect.lengths asks for ", longest);
+  require<UsageError>(longest <= s.dissect.bytes, "dissect",
+                      "dissect.bytes must hold a window of the longest length: ", s.dissect.bytes, " < ", longest);
+  // Scores, their mask and the pattern of one layer, in f32, for one window.
+  const double needed =
+      3.0 * 4.0 * static_cast<double>(s.model.heads) * static_cast<double>(longest) * static_cast<double>(longest);
+  require<ResourceError>(needed <= available_bytes, "memory", "scores of ", longest, " tokens need at least ",
+                         std::llround(needed * 1e-6), " MB, ", std::llround(available_bytes * 1e-6),
+                         " MB are available; lower dissect.lengths");
+}
+
+}  // namespace phasor

@@ -1,0 +1,138 @@
+// Reads run folders and puts them into a report.
+#include "experiments/dissect/run_report.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "experiments/checkpoint.hpp"
+#include "experiments/comparison.hpp"
+#include "experiments/dissect/figures.hpp"
+#include "experiments/dissect/model_folders.hpp"
+
+namespace phasor {
+namespace fs = std::filesystem;
+namespace {
+
+struct ReadModel {
+  std::string label;  // of its curves
+  Settings settings;
+  std::optional<Measured> measured;
+  std::optional<Dissection> dissection;
+};
+
+// A training's results and measurements; what is wrong with it, if anything is, goes into `problems`.
+ReadModel read_model(const ModelFolder& folder, std::vector<std::string>& problems) {
+  const Settings& s = folder.settings;
+  ReadModel model{.label = s.encoding.name, .settings = s, .measured = {}, .dissection = {}};
+  const std::string name = fmt::format("{} seed {}", s.encoding.name, s.train.seed);
+  std::error_code error;
+  if (!fs::exists(folder.path / "results.csv", error)) {
+    const std::vector<CheckpointPlace> saved = checkpoints(folder.path);
+    problems.push_back(
+        saved.empty() ? name + " is not trained yet"
+                      : fmt::format("{} is not finished ({} of {} steps)", name, saved.back().step, s.train.steps));
+  } else {
+    try {
+      model.measured = measured_in(folder.path, s);
+    } catch (const FileError&) {
+      problems.push_back("the results of " + name + " are damaged");
+    }
+  }
+  if (fs::exists(folder.path / "dissection.json", error)) {
+    try {
+      model.dissection = load_dissection(folder.path / "dissection.json");
+      for (const std::string& assignment : model.dissection->settings) assign(model.settings, assignment);
+    } catch (const Error&) {
+      problems.push_back("the dissection of " + name + " is damaged");
+    }
+  }
+  return model;
+}
+
+Settings without_seed(Settings settings) {
+  settings.train.seed = 0;
+  return settings;
+}
+
+bool trained_alike(const ReadModel& a, const ReadModel& b) {
+  return without_seed(a.settings) == without_seed(b.settings);
+}
+
+// Those that were trained alike, but for the seed, make a group.
+std::vector<Group> groups_of(const std::vector<ReadModel>& models) {
+  std::vector<Group> groups;
+  std::vector<const ReadModel*> firsts;
+  for (const ReadModel& model : models) {
+    if (!model.dissection) continue;
+    const auto same =
+        std::find_if(firsts.begin(), firsts.end(), [&](const auto* f) { return trained_alike(*f, model); });
+    if (same != firsts.end()) {
+      groups[static_cast<size_t>(same - firsts.begin())].seeds.push_back(*model.dissection);
+    } else {
+      firsts.push_back(&model);
+      groups.push_back({model.label, model.settings, {*model.dissection}});
+    }
+  }
+  return groups;
+}
+
+std::string sentence_of(const std::vector<std::string>& problems) {
+  std::string text;
+  for (const std::string& problem : problems) text += (text.empty() ? "" : "; ") + problem;
+  return text.empty() ? text : "Not all of it is here: " + text + ".";
+}
+
+// What the groups tell: figures before the settings, which end a page, and verdicts after the text.
+void add_dissection(Answer& answer, const std::vector<Group>& groups) {
+  if (groups.empty()) return;
+  const DissectionView view = dissection_view(groups);
+  std::vector<Section>& sections = answer.report.sections;
+  const auto end = std::find_if(sections.begin(), sections.end(), [](const Section& s) { return !s.listing.empty(); });
+  sections.insert(end, view.sections.begin(), view.sections.end());
+  answer.text += "\n" + view.verdicts;
+}
+
+}  // namespace
+
+Answer answer_of_runs(const std::vector<fs::path>& runs) {
+  std::vector<ReadModel> models;
+  std::vector<std::string> problems, run_names;
+  for (const fs::path& run : runs)
+    for (const ModelFolder& folder : models_of(run)) {
+      models.push_back(read_model(folder, problems));
+      run_names.push_back(fs::absolute(run).lexically_normal().filename().string());
+    }
+  std::vector<std::string> labels;
+  for (size_t i = 0; i < models.size(); ++i) {
+    const ReadModel& model = models[i];
+    const bool other_settings = std::any_of(models.begin(), models.end(), [&](const ReadModel& other) {
+      return other.settings.encoding.name == model.settings.encoding.name && !trained_alike(other, model);
+    });
+    labels.push_back(other_settings ? fmt::format("{} ({})", model.settings.encoding.name, run_names[i])
+                                    : model.settings.encoding.name);
+  }
+  std::vector<Measured> measured;
+  for (size_t i = 0; i < models.size(); ++i) {
+    models[i].label = labels[i];
+    if (!models[i].measured) continue;
+    measured.push_back(*models[i].measured);
+    measured.back().encoding = labels[i];
+  }
+  const Settings settings = settings_of_run(runs.at(0));
+  std::string title = "Runs side by side", verdict;
+  if (runs.size() == 1) title = "One training run: " + settings.encoding.name;
+  if (runs.size() == 1 && settings.run.question != "none") {
+    const Experiment& experiment = question_named(settings.run.question);
+    title = experiment.question;
+    if (experiment.verdict && problems.empty()) verdict = experiment.verdict(measured, settings);
+  }
+  Answer answer;
+  answer.report.title = title;
+  if (!measured.empty()) answer = comparison_answer(title, verdict, measured, settings);
+  answer.report.banner = sentence_of(problems);
+  add_dissection(answer, groups_of(models));
+  return answer;
+}
+
+}  // namespace phasor

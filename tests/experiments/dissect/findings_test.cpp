@@ -1,0 +1,166 @@
+// Findings: measurements are planted, and the verdict is the one that they were planted for.
+#include "experiments/dissect/findings.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <numbers>
+
+using namespace phasor;
+
+namespace {
+
+constexpr int64_t components = 8, layers = 2;
+
+bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+Measurement filled(const std::string& name, const std::vector<Dimension>& dimensions, double value) {
+  Measurement m(name, dimensions);
+  std::fill(m.values.begin(), m.values.end(), value);
+  return m;
+}
+
+const Dimension layers_and_all = {.name = "layer", .words = {"0", "1", "all"}};
+
+// A model of eight components with wavelengths of L / 8, L / 4, ..., 16 L, whose other measurements are 0.
+Dissection blank() {
+  Dissection d{.step = 100, .settings = {}, .measurements = {}};
+  Measurement frequency("frequency", {indices("layer", layers), indices("head", 1), indices("component", components)});
+  for (int64_t layer = 0; layer < layers; ++layer)
+    for (int64_t c = 0; c < components; ++c)
+      frequency.at({layer, 0, c}) = 2 * std::numbers::pi / (16.0 * std::pow(2.0, static_cast<double>(c)));
+  const Dimension steps = {.name = "step", .numbers = {0, 10, 20, 40, 80}},
+                  distances = {.name = "distance", .numbers = {1, 64, 128, 256}};
+  d.measurements = {frequency,
+                    filled("within_train_length", {}, 4),
+                    filled("u_depth", {layers_and_all}, 0),
+                    filled("u_depth_error", {layers_and_all}, 0.1),
+                    filled("u_recency", {layers_and_all}, 0),
+                    filled("u_share", {layers_and_all, indices("component", components)}, 0),
+                    filled("u_share_by_step", {steps, layers_and_all, indices("component", components)}, 0),
+                    filled("beyond_range", {indices("layer", layers), indices("component", components), distances}, 0),
+                    filled("score_beyond_range", {indices("layer", layers), distances}, 0),
+                    filled("ablation",
+                           {{.name = "kind", .words = {"stop", "remove"}},
+                            {.name = "way", .words = {"alone", "from fast", "from slow"}},
+                            indices("component", components),
+                            {.name = "length", .numbers = {128, 512}}},
+                           0),
+                    filled("ablation_error",
+                           {{.name = "kind", .words = {"stop", "remove"}},
+                            {.name = "way", .words = {"alone", "from fast", "from slow"}},
+                            indices("component", components),
+                            {.name = "length", .numbers = {128, 512}}},
+                           0.01)};
+  return d;
+}
+
+double& planted(Dissection& d, const std::string& name, const std::vector<int64_t>& index) {
+  for (Measurement& m : d.measurements)
+    if (m.name == name) return m.at(index);
+  FAIL("no " << name);
+  return d.measurements[0].values[0];
+}
+
+Group group(const std::string& encoding, const std::vector<Dissection>& seeds) {
+  Group g{encoding, {}, seeds};
+  g.settings.encoding.name = encoding;
+  return g;
+}
+
+Dissection with_depth(double depth, double recency = 1) {
+  Dissection d = blank();
+  planted(d, "u_depth", {2}) = depth;
+  planted(d, "u_recency", {2}) = recency;
+  return d;
+}
+
+}  // namespace
+
+TEST_CASE("findings: a U is deep at both ends; within the error it is undecided") {
+  const auto verdict = [](const std::vector<Dissection>& seeds) {
+    return u_shape_finding({group("rope", seeds)}).verdict;
+  };
+  CHECK(verdict({with_depth(1)}) == Verdict::supported);
+  CHECK(verdict({with_depth(-1)}) == Verdict::contradicted);
+  CHECK(verdict({with_depth(0.15)}) == Verdict::undecided);  // 1.96 x 0.1
+  CHECK(verdict({with_depth(1, -1)}) == Verdict::contradicted);
+  CHECK(verdict({with_depth(1), with_depth(1.1)}) == Verdict::supported);
+  CHECK(verdict({with_depth(1), with_depth(-0.5)}) == Verdict::undecided);
+  // Rope is judged wherever it stands; all are shown.
+  const Finding both = u_shape_finding({group("hope", {with_depth(-1)}), group("rope", {with_depth(1)})});
+  CHECK(both.verdict == Verdict::supported);
+  REQUIRE(both.bars.size() == 2);
+  CHECK(both.bars[0] == std::pair<std::string, double>{"hope", -1});
+  CHECK(holds(both.measured, "first 4 % of the keys"));
+  CHECK(holds(both.measured, "middle 50 %"));
+}
+
+TEST_CASE("findings: the activated components are those above the bar, judged by where their wavelengths are") {
+  const auto finding = [](int64_t component, double share) {
+    Dissection d = blank();
+    planted(d, "u_share", {2, component}) = share;
+    planted(d, "u_share", {0, 1}) = 0.5;
+    return activated_finding({group("rope", {d})});
+  };
+  const Finding near = finding(4, 0.9);  // 2 L
+  CHECK(near.verdict == Verdict::supported);
+  CHECK(holds(near.measured, "rope, layer 0: 1 (wavelength 0.25 L); layer 1: none; all layers: 4 (wavelength 2.00 L)"));
+  CHECK(holds(near.measured, "3 / 8 components = 0.375"));
+  CHECK(finding(0, 0.9).verdict == Verdict::contradicted);  // L / 8
+  CHECK(finding(7, 0.9).verdict == Verdict::contradicted);  // 16 L
+  CHECK(finding(4, 0.3).verdict == Verdict::undecided);     // none is activated
+}
+
+TEST_CASE("findings: HoPE changes the U if its depth is below half of RoPE's") {
+  const auto verdict = [](double rope, double hope) {
+    return change_finding({group("rope", {with_depth(rope)}), group("hope", {with_depth(hope)})}).verdict;
+  };
+  CHECK(verdict(2, 0.1) == Verdict::supported);
+  CHECK(verdict(2, 1.9) == Verdict::contradicted);
+  CHECK(verdict(2, 1.05) == Verdict::undecided);
+  CHECK(verdict(0.1, -2) == Verdict::undecided);  // RoPE itself has none
+  CHECK(change_finding({group("rope", {with_depth(2)})}).verdict == Verdict::undecided);
+}
+
+TEST_CASE("findings: a shortcut peaks early and fades") {
+  const auto verdict = [](const std::vector<double>& band) {
+    Dissection d = blank();
+    for (size_t step = 0; step < band.size(); ++step)
+      planted(d, "u_share_by_step", {static_cast<int64_t>(step), 2, 4}) = band[step];
+    return shortcut_finding({group("rope", {d})}).verdict;
+  };
+  CHECK(verdict({0, 0.2, 0.9, 0.8, 0.5}) == Verdict::supported);
+  CHECK(verdict({0.99, 0.2, 0.3, 0.5, 0.8}) == Verdict::contradicted);  // step 0 is before the training
+  CHECK(verdict({0, 0.2, 0.55, 0.5, 0.5}) == Verdict::undecided);
+}
+
+TEST_CASE("findings: scores leave their range first in the first layer, by slow components, or not") {
+  const auto finding = [](int64_t layer, int64_t component, double share) {
+    Dissection d = blank();
+    planted(d, "beyond_range", {layer, component, 3}) = 0.5;
+    planted(d, "score_beyond_range", {layer, 3}) = share;
+    return beyond_range_finding({group("rope", {d})});
+  };
+  CHECK(finding(0, 6, 0.2).verdict == Verdict::supported);
+  CHECK(holds(finding(0, 6, 0.2).measured, "those of layer 0 leave first, at distance 256"));
+  CHECK(finding(1, 6, 0.2).verdict == Verdict::contradicted);
+  CHECK(finding(0, 2, 0.2).verdict == Verdict::contradicted);
+  CHECK(finding(0, 6, 0.005).verdict == Verdict::undecided);
+  CHECK(beyond_range_finding({group("rope", {blank()})}).verdict == Verdict::undecided);
+}
+
+TEST_CASE("findings: what stopping the slow components costs at L and gains beyond") {
+  const auto finding = [](double at_length, double beyond) {
+    Dissection d = blank();
+    planted(d, "ablation", {0, 2, 4, 0}) = at_length;
+    planted(d, "ablation", {0, 2, 4, 1}) = beyond;
+    return ablation_finding({group("rope", {d})});
+  };
+  CHECK(finding(0.01, -0.5).verdict == Verdict::supported);
+  CHECK(finding(0.4, -0.5).verdict == Verdict::contradicted);
+  CHECK(finding(0.01, 0.1).verdict == Verdict::contradicted);
+  CHECK(finding(0.01, -0.01).verdict == Verdict::undecided);
+  CHECK(holds(finding(0.4, -0.5).measured, "components 4 to 7 of rope"));
+  CHECK(holds(finding(0.4, -0.5).measured, "+0.40 ±0.02 (over windows, one seed) at 1 L, -0.50"));
+}
