@@ -45,7 +45,6 @@ class HeadParts {
   HeadParts(const Components& components, const LayerValues& layer, int64_t window, int64_t head);
   // parts[n], the component's part of the score of this query and key n, for the keys 0 to `query`.
   void of_query(int64_t component, int64_t query, double* parts) const;
-  int64_t length() const { return length_; }
 
  private:
   // Channels of tokens, [components][2][length]; those of q times the scale.

@@ -27,7 +27,8 @@ TEST_CASE("write_npz: every dtype, any rank and strides, read back") {
                                {"layer0.empty", Tensor::zeros({0, 4}, Dtype::f32)}});
   const Npz npz = read_npz(text_of(folder / "a.npz"));
   CHECK(npz.names == std::vector<std::string>{"b", "a", "f64", "i32", "i64", "boolean", "layer0.empty"});
-  const auto check = [&]<class T>(const char* name, const char* type, const char* shape, const std::vector<T>& values) {
+  const auto check = [&]<class T>(const std::string& name, const char* type, const char* shape,
+                                  const std::vector<T>& values) {
     CAPTURE(name);
     const NpyArray& array = npz.arrays.at(name);
     CHECK(array.type == type);
