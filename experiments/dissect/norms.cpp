@@ -2,17 +2,14 @@
 #include "experiments/dissect/norms.hpp"
 
 #include <cmath>
-#include <limits>
 #include <utility>
 
 namespace phasor {
 namespace {
 
-constexpr double unknown = std::numeric_limits<double>::quiet_NaN();
-
 // Of one head's queries, keys or values.
 struct Sums {
-  std::vector<double> lengths;                 // [component], of the two channels; empty where channels do not pair
+  std::vector<double> lengths;                 // [component], of the two channels; none where channels do not pair
   std::vector<std::array<double, 2>> vectors;  // [component]
   std::vector<double> squares;                 // [channel]
 };
@@ -68,53 +65,54 @@ Norms norms(const Transformer& model, const Tensor& ids) {
   const Components components = components_of(model);
   require<ValueError>(ids.rank() == 2 && ids.size() > 0, "norms", "ids are ", ids.shape(),
                       "; needs [windows, length], at least a window of one token");
-  const int64_t layers = model.shape().layers, heads = model.shape().heads, size = components.size,
-                head_dim = model.shape().width / heads;
+  enum { q_site, k_site, v_site, site_count };
+  const int64_t layers = model.shape().layers, heads = model.shape().heads, head_dim = model.shape().width / heads;
   const bool v_pairs = !model.encoding().features;
-  std::vector<Sums> all(static_cast<size_t>(3 * layers * heads));  // [site, layer, head]
+  std::vector<Sums> sums(static_cast<size_t>(site_count * layers * heads));
+  const auto sums_of = [&](int64_t site, int64_t layer, int64_t head) -> Sums& {
+    return sums[static_cast<size_t>((site * layers + layer) * heads + head)];
+  };
   for (int64_t window = 0; window < ids.extent(0); ++window)
     visit_layers(model, ids.slice(0, window, window + 1), {Site::q, Site::k, Site::v}, [&](const LayerValues& layer) {
       const Tensor projected[] = {layer[Site::q], layer[Site::k], layer[Site::v]};
       const Tensor paired[] = {widened(model, layer, PositionalEncoding::Side::query),
                                widened(model, layer, PositionalEncoding::Side::key), layer[Site::v]};
-      for (int64_t site = 0; site < 3; ++site)
+      for (int64_t site = 0; site < site_count; ++site)
         for (int64_t head = 0; head < heads; ++head) {
-          Sums& sums = all[static_cast<size_t>((site * layers + layer.layer) * heads + head)];
-          const int64_t of_group = head / (heads / projected[site].extent(1));
-          add_squares(sums, projected[site], of_group);
-          if (site < 2 || v_pairs) add_tokens(sums, components, paired[site], of_group);
+          const int64_t own_head = head / (heads / projected[site].extent(1));
+          add_squares(sums_of(site, layer.layer, head), projected[site], own_head);
+          if (site != v_site || v_pairs)
+            add_tokens(sums_of(site, layer.layer, head), components, paired[site], own_head);
         }
     });
 
   const Dimension layer_axis = indices("layer", layers), head_axis = indices("head", heads),
-                  component_axis = indices("component", size);
+                  component_axis = indices("component", components.size);
   Norms result{.norm = {"norm", {sites({"q", "k", "v"}), layer_axis, head_axis, component_axis}},
                .offset = {"offset", {sites({"q", "k"}), layer_axis, head_axis, component_axis}},
                .offset_angle = {"offset_angle", {layer_axis, head_axis, component_axis}},
                .massive = {"massive", {sites({"q", "k", "v"}), layer_axis, head_axis, indices("channel", head_dim)}}};
-  const auto tokens = static_cast<double>(ids.size());
-  for (int64_t row = 0; row < 3 * layers * heads; ++row) {  // of a site, layer and head
-    const Sums& sums = all[static_cast<size_t>(row)];
-    for (size_t c = 0; c < sums.lengths.size(); ++c) {
-      const size_t i = static_cast<size_t>(row * size) + c;
-      const auto [x, y] = sums.vectors[c];
-      result.norm.values[i] = sums.lengths[c] / tokens;
-      if (row < 2 * layers * heads)
-        result.offset.values[i] = sums.lengths[c] > 0 ? std::hypot(x, y) / sums.lengths[c] : unknown;
-    }
-    double mean = 0;
-    for (const double square : sums.squares) mean += std::sqrt(square) / static_cast<double>(head_dim);
-    for (size_t channel = 0; channel < sums.squares.size(); ++channel)
-      result.massive.values[static_cast<size_t>(row * head_dim) + channel] =
-          mean > 0 ? std::sqrt(sums.squares[channel]) / mean : unknown;
-  }
-  for (int64_t row = 0; row < layers * heads; ++row)
-    for (size_t c = 0; c < static_cast<size_t>(size); ++c) {
-      const auto [qx, qy] = all[static_cast<size_t>(row)].vectors[c];
-      const auto [kx, ky] = all[static_cast<size_t>(layers * heads + row)].vectors[c];
-      if ((qx != 0 || qy != 0) && (kx != 0 || ky != 0))
-        result.offset_angle.values[static_cast<size_t>(row * size) + c] =
-            std::atan2(kx * qy - ky * qx, kx * qx + ky * qy);
+  for (int64_t layer = 0; layer < layers; ++layer)
+    for (int64_t head = 0; head < heads; ++head) {
+      for (int64_t site = 0; site < site_count; ++site) {
+        const Sums& of = sums_of(site, layer, head);
+        double mean = 0;
+        for (const double square : of.squares) mean += std::sqrt(square) / static_cast<double>(head_dim);
+        for (int64_t channel = 0; channel < head_dim && mean > 0; ++channel)
+          result.massive.at({site, layer, head, channel}) = std::sqrt(of.squares[static_cast<size_t>(channel)]) / mean;
+        for (int64_t c = 0; c < std::ssize(of.lengths); ++c) {
+          const double length = of.lengths[static_cast<size_t>(c)];
+          const auto [x, y] = of.vectors[static_cast<size_t>(c)];
+          result.norm.at({site, layer, head, c}) = length / static_cast<double>(ids.size());
+          if (site != v_site && length > 0) result.offset.at({site, layer, head, c}) = std::hypot(x, y) / length;
+        }
+      }
+      for (int64_t c = 0; c < components.size; ++c) {
+        const auto [qx, qy] = sums_of(q_site, layer, head).vectors[static_cast<size_t>(c)];
+        const auto [kx, ky] = sums_of(k_site, layer, head).vectors[static_cast<size_t>(c)];
+        if ((qx != 0 || qy != 0) && (kx != 0 || ky != 0))
+          result.offset_angle.at({layer, head, c}) = std::atan2(kx * qy - ky * qx, kx * qx + ky * qy);
+      }
     }
   return result;
 }

@@ -23,7 +23,7 @@ struct Norms {
   Measurement offset_angle;
   // "massive" [site, layer, head, channel], site: q, k, v: the L2 norm over tokens of a channel of the projections,
   // divided by the mean of that norm over the head's channels. Above 5 a channel is called massive (Jin et al.,
-  // arXiv:2502.01563).
+  // arXiv:2502.01563). NaN where all are 0.
   Measurement massive;
 };
 
