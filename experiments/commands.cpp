@@ -13,6 +13,7 @@
 #include "experiments/bench/bench.hpp"
 #include "experiments/comparison.hpp"
 #include "experiments/corpora/corpus.hpp"
+#include "experiments/explorer/explorer.hpp"
 #include "experiments/report/text.hpp"
 #include "experiments/resources.hpp"
 #include "experiments/signals.hpp"
@@ -378,6 +379,13 @@ int bench_command(const BenchArguments& arguments, const SettingsChanges& change
     if (name == "scaling") print_checked("\n" + page.string() + "\n");
     if (!arguments.json.empty()) write_file_atomically(arguments.json, to_json(result));
   });
+  return 0;
+}
+
+int explore_command(const Settings& settings, const RunOptions& options) {
+  const fs::path path = options.out.empty() ? "explorer.html" : options.out;
+  write_file_atomically(path, explorer_page(settings));
+  print_checked(path.string() + "\n");
   return 0;
 }
 

@@ -53,4 +53,8 @@ struct BenchArguments {
 };
 int bench_command(const BenchArguments& arguments, const SettingsChanges& changes, const RunOptions& options);
 
+// phasor explore: writes the explorer with these settings (explorer.hpp), by default to explorer.html, and prints
+// where.
+int explore_command(const Settings& settings, const RunOptions& options);
+
 }  // namespace phasor

@@ -17,6 +17,7 @@
 #include "experiments/corpora/corpus.hpp"
 #include "experiments/dissect_commands.hpp"
 #include "experiments/experiment.hpp"
+#include "experiments/explorer/explorer.hpp"
 #include "experiments/new_encoding.hpp"
 #include "experiments/signals.hpp"
 #include "nn/positional/encoding.hpp"
@@ -218,6 +219,11 @@ void build(CLI::App& program, Arguments& arguments) {
   report->add_option("RUN", arguments.runs, "folders of runs")->required()->type_name("");
   add_page(*report, arguments, "RUN/dissection.html, or runs/report.html");
 
+  CLI::App* const explore = program.add_subcommand("explore", "write a page to turn encodings by hand, for teaching");
+  explore->add_option("--encoding", arguments.encoding, "begin with it: --set encoding.name=NAME")->type_name("NAME");
+  add_settings(*explore, arguments);
+  explore->add_option("--out", arguments.options.out, "the page; default: explorer.html")->type_name("FILE");
+
   CLI::App* const list = program.add_subcommand("list", "list encodings, questions, corpora and settings");
   list->add_option("LIST", arguments.list, "encodings, questions, corpora or settings; default: all")->type_name("");
   list->add_option("--why", arguments.why, "all about one encoding, and how sure that is")->type_name("NAME");
@@ -279,6 +285,8 @@ int dispatch(int argc, char** argv) {
   if (program.got_subcommand("dissect"))
     return dissect_command(arguments.dissect, arguments.changes, arguments.options);
   if (program.got_subcommand("report")) return report_command(arguments.runs, arguments.options);
+  if (program.got_subcommand("explore"))
+    return explore_command(apply(explorer_defaults(), arguments.changes), arguments.options);
   if (program.got_subcommand("new")) return new_encoding_command(arguments.new_name);
   arguments.bench.name = program.get_subcommand("bench")->get_subcommands().front()->get_name();
   return bench_command(arguments.bench, arguments.changes, arguments.options);

@@ -39,12 +39,12 @@ TEST_CASE("command line: help and lists name everything, a line each, within 80 
     CHECK(result.exit_code == 0);
     CHECK(result.err == "");
     check_width(result.out);
-    for (const char* name : {"run", "train", "eval", "generate", "list", "new", "bench", "hope", "rope", "nope",
-                             "p_rope", "kjv", "file:PATH"})
+    for (const char* name : {"run", "train", "eval", "generate", "explore", "list", "new", "bench", "hope", "rope",
+                             "nope", "p_rope", "kjv", "file:PATH"})
       CHECK(holds(result.out, "\n  " + std::string(name) + " "));
   }
   CHECK(holds(list.out, "\n  train.learning_rate "));
-  for (const char* command : {"run", "train", "eval", "generate", "list", "new", "bench"}) {
+  for (const char* command : {"run", "train", "eval", "generate", "explore", "list", "new", "bench"}) {
     const CommandResult result = run_phasor({command, "--help"});
     CHECK(result.exit_code == 0);
     check_width(result.out);
@@ -64,10 +64,11 @@ TEST_CASE("command line: help and lists name everything, a line each, within 80 
 
 TEST_CASE("command line: a wrong word is refused with the nearest right one") {
   CHECK(error_line({}, 2) ==
-        "error: subcommand is missing; needs one of: run, train, eval, generate, dissect, report, list, new, bench (phasor --help)");
-  CHECK(
-      error_line({"trian"}, 2) ==
-      "error: no subcommand named 'trian'; did you mean 'train'?; known: run, train, eval, generate, dissect, report, list, new, bench");
+        "error: subcommand is missing; needs one of: run, train, eval, generate, dissect, report, explore, list, new, "
+        "bench (phasor --help)");
+  CHECK(error_line({"trian"}, 2) ==
+        "error: no subcommand named 'trian'; did you mean 'train'?; known: run, train, eval, generate, dissect, "
+        "report, explore, list, new, bench");
   CHECK(error_line({"bench"}, 2) ==
         "error: benchmark is missing; needs one of: step, attention, ops, gemm, memory, scaling "
         "(phasor --help)");

@@ -1,0 +1,211 @@
+// The explorer in a browser: what it computes is what the library computes, and what the reader does moves what it
+// should.
+#include "experiments/explorer/explorer.hpp"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "tests/positional/rotation_tables.hpp"
+#include "tests/support/browser.hpp"
+#include "tests/support/refusal.hpp"
+
+namespace phasor {
+namespace {
+
+using nlohmann::json;
+using testing::Browser;
+using testing::browser;
+using testing::ColourScheme;
+
+Settings start_of(const std::vector<std::string>& assignments) {
+  return apply(explorer_defaults(), {.config = {}, .assignments = assignments});
+}
+
+// A page in a folder of its own, opened.
+class OpenPage {
+ public:
+  explicit OpenPage(const std::vector<std::string>& assignments = {}, const testing::View& view = {}) {
+    testing::write_text(folder_ / "explorer.html", explorer_page(start_of(assignments)));
+    open(view);
+  }
+  void open(const testing::View& view) const { browser().open(folder_ / "explorer.html", view); }
+
+ private:
+  testing::TemporaryFolder folder_;
+};
+
+json run(const std::string& script, const json& arguments = json::array()) { return browser().run(script, arguments); }
+
+std::string text_of(const std::string& element) {
+  return run("return document.querySelector(arguments[0]).textContent", {element});
+}
+
+// As a reader would write it: minus sign and all.
+double number_of(std::string text) {
+  if (text.starts_with("−")) text = "-" + text.substr(std::string("−").size());
+  return std::stod(text);
+}
+
+// The three numbers below the bars: sum of the parts, score, the same of RoPE.
+std::vector<double> identity() {
+  std::vector<double> numbers;
+  for (const json& text : run("return [...document.querySelectorAll('#identity b')].map(b => b.textContent)"))
+    numbers.push_back(number_of(text));
+  return numbers;
+}
+
+double sum_of_cosines(const Spectrum& spectrum, double distance) {
+  double sum = 0;
+  for (const Component& c : spectrum) sum += c.gain * c.gain * std::cos(c.frequency * distance);
+  return sum;
+}
+
+void set_slider(const std::string& id, double value) {
+  run("const e = document.getElementById(arguments[0]); e.value = arguments[1]; e.dispatchEvent(new Event('input'))",
+      {id, value});
+}
+
+void choose(const std::string& id, const std::string& value) {
+  run("const e = document.getElementById(arguments[0]); e.value = arguments[1]; e.dispatchEvent(new Event('change'))",
+      {id, value});
+}
+
+// What a component's part of the score is for q = k, and for a k that is a quarter turn from q: gain * decay * cosine
+// and sine of the angle. Both from the tables that turn queries and keys.
+std::pair<double, double> parts_of_tables(const PositionalEncoding& encoding, int64_t component, double distance) {
+  if (!encoding.rotation) return {1, 0};
+  const RotaryTables q = tables_at(encoding, at_position(distance)), k = tables_at(encoding, at_position(0));
+  if (component >= q.q_cos.extent(3)) return {1, 0};
+  const auto at = [&](const Var& table) { return table.value().view<double>()(0, 0, 0, component); };
+  return {at(q.q_cos) * at(k.k_cos) + at(q.q_sin) * at(k.k_sin), at(q.q_sin) * at(k.k_cos) - at(q.q_cos) * at(k.k_sin)};
+}
+
+TEST_SUITE("full") {
+  TEST_CASE("explorer: frequencies and parts of the score are those of the library's encodings") {
+    const OpenPage page;
+    CHECK(run("return Object.keys(encodings)") == json(explorer_encodings()));
+    const std::vector<double> distances = {0, 1, 37, 1000};
+    for (const int64_t head : {8, 10, 64, 128})
+      for (const double base : {500.0, 10000.0, 500000.0})
+        for (const int64_t length : {16, 128, 4096})
+          for (const double factor : {1.0, 8.0}) {
+            AttentionShape shape = shape_of(head, length, factor, base);
+            shape.fraction = factor == 1 ? 0.25 : 0.7;
+            const json settings = {
+                {"head", head}, {"base", base}, {"length", length}, {"factor", factor}, {"fraction", shape.fraction}};
+            const json all = run(
+                "return Object.entries(encodings).map(([name, e]) => e.components(arguments[0]).map(c => [c.frequency, "
+                "arguments[1].map(d => [part(c, [0, 1], [0, 1], d), part(c, [0, 1], [-1, 0], d)])]))",
+                {settings, distances});
+            for (size_t i = 0; i < explorer_encodings().size(); ++i) {
+              INFO(explorer_encodings()[i] << " " << settings.dump());
+              const PositionalEncoding encoding = made(explorer_encodings()[i], shape);
+              REQUIRE(all[i].size() == static_cast<size_t>(head / 2));
+              double worst = 0;
+              for (int64_t c = 0; c < head / 2; ++c) {
+                const bool turns = encoding.rotation && c < encoding.rotation->spectrum->size();
+                const double frequency = turns ? (*encoding.rotation->spectrum)[c].frequency : 0;
+                CHECK(close(all[i][c][0], frequency));
+                for (size_t at = 0; at < distances.size(); ++at) {
+                  const auto [cosine, sine] = parts_of_tables(encoding, c, distances[at]);
+                  worst = std::max({worst, std::abs(all[i][c][1][at][0].get<double>() - cosine),
+                                    std::abs(all[i][c][1][at][1].get<double>() - sine)});
+                }
+              }
+              // An angle of 1000 rad carries 1e-13; gains are below 1.5.
+              CHECK(worst <= 1e-12);
+            }
+          }
+  }
+
+  TEST_CASE("explorer: HoPE stops as many hands as its rule says, with the reason, and leaves no angle unseen") {
+    const OpenPage page;
+    for (const auto& [length, turning] : {std::pair{"128", 11}, {"512", 16}, {"4096", 23}}) {
+      choose("length", length);
+      CHECK(text_of("#summary").find("HoPE: " + std::to_string(turning) + " of 32 components turn.") == 0);
+      CHECK(text_of("#summary").find("No angle is new beyond L.") != std::string::npos);
+      for (const int component : {turning - 1, turning}) {
+        const std::string card = "#hand_" + std::to_string(component);
+        const bool stops = component == turning;
+        CHECK((text_of(card).find("stands still") != std::string::npos) == stops);
+        CHECK((text_of(card).find("> L") != std::string::npos) == stops);
+        CHECK(run("return document.querySelectorAll(arguments[0]).length", {card + " .arc_seen"}) == (stops ? 0 : 1));
+      }
+      CHECK(text_of("#rope_unseen_caption") == "RoPE: " + std::to_string(32 - turning) + " of 32 show new angles");
+      CHECK(text_of("#unseen_caption") == "HoPE: 0 of 32 show new angles");
+      CHECK(run("return document.querySelectorAll('#rope_unseen .unseen_bar').length") == 32 - turning);
+      CHECK(run("return document.querySelectorAll('#hands .arc_unseen').length") == 0);
+    }
+    // A fixed fraction of 24 turning hands keeps 13 that do not come round within 128 tokens.
+    choose("length", "128");
+    choose("encoding", "p_rope");
+    CHECK(run("return document.querySelectorAll('#hands .arc_unseen').length") == 13);
+    CHECK(text_of("#summary") ==
+          "p-RoPE: 24 of 32 components turn. Components 11 to 23 show angles beyond L that training never showed.");
+  }
+
+  TEST_CASE("explorer: the sums shown at a distance are the library's") {
+    const OpenPage page({"encoding.name=yarn", "encoding.base=500", "train.length=64"});
+    browser().click("#reset");
+    for (const std::string encoding : {"yarn", "hope", "interpolation"}) {
+      choose("encoding", encoding);
+      for (const double distance : {0.0, 1.0, 100.0, 512.0}) {
+        set_slider("distance", distance);
+        const AttentionShape shape = shape_of(64, 64, 8, 500);
+        const double sum = sum_of_cosines(*made(encoding, shape).rotation->spectrum, distance);
+        const double ropes = sum_of_cosines(Spectrum::geometric(32, 500), distance);
+        const std::vector<double> shown = identity();
+        REQUIRE(shown.size() == 3);
+        INFO(encoding << " " << distance);
+        CHECK(std::abs(shown[0] - sum) < 5.1e-4);  // three decimals
+        CHECK(shown[1] == shown[0]);
+        CHECK(std::abs(shown[2] - ropes) < 5.1e-4);
+      }
+    }
+    run("document.querySelector('details').open = true");
+    CHECK(run("return document.querySelectorAll('#numbers tr').length") == 32);
+    CHECK(text_of("#numbers tr:nth-child(2) td:nth-child(3)") == "61.04");  // 8 * 2 pi * 500^(1/32)
+  }
+
+  TEST_CASE("explorer: nothing is asked for and nothing goes wrong, in any encoding, scheme and width") {
+    const OpenPage page;
+    const std::vector<testing::View> views = {{.width = 400}, {.scheme = ColourScheme::dark}};
+    for (const testing::View& view : views) {
+      page.open(view);
+      for (const std::string& encoding : explorer_encodings())
+        for (const std::string changes : {"axis=log&distance=5", "axis=linear&head=8&length=16&factor=1&base=1e7",
+                                          "head=128&length=8192&factor=64&base=10&distance=524288&others=random"}) {
+          INFO(encoding << " " << changes << " " << view.width);
+          const json wrong = run(R"(
+              read(arguments[0]);
+              draw();
+              const wrong = [], end = document.documentElement;
+              if (document.querySelectorAll('.hand').length !== state.head / 2) wrong.push('hands');
+              for (const drawing of document.querySelectorAll('figure:not([hidden]) .drawing'))
+                if (drawing.querySelectorAll('svg *').length < 5) wrong.push('empty: ' + drawing.id);
+              for (const element of document.querySelectorAll('main *'))
+                for (const text of [...element.attributes].map(a => a.value).concat(element.children.length ? '' : element.textContent))
+                  if (!text.startsWith('data:') && /NaN|Infinity|undefined/.test(text)) wrong.push(text.slice(0, 60));
+              if (end.scrollWidth > end.clientWidth) wrong.push('wider than the page: ' + end.scrollWidth);
+              return wrong;)",
+                                 {"encoding=" + encoding + "&" + changes});
+          CHECK(wrong == json::array());
+        }
+    }
+    CHECK(browser().messages() == std::vector<std::string>{});
+    CHECK(browser().requests() == std::vector<std::string>{});
+    const std::string text = explorer_page(explorer_defaults());
+    CHECK(text.size() < 1000000);
+    CHECK(text.find("default-src 'none'") != std::string::npos);
+    CHECK(text.find("unsafe-eval") == std::string::npos);
+    // A script that is not its own does not run.
+    run("const s = document.createElement('script'); s.textContent = 'window.other = 1'; document.body.append(s)");
+    CHECK(run("return window.other ?? 'did not run'") == "did not run");
+  }
+}
+
+}  // namespace
+}  // namespace phasor
