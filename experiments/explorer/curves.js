@@ -58,11 +58,11 @@ function drawMap(container, s, components, description) {
   };
 }
 
-// Hatches the distances whose angles were never met within L.
+// Hatches the distances whose angles were never met in training.
 function hatchUnseen(svg, axis, s, component, y, height) {
-  if (shareSeen(component, s.length) === 1 || component.frequency === 0) return;
+  if (!showsNew(component, s)) return;
   for (let turns = 0;; ++turns) {
-    const from = s.length + turns * wavelength(component);
+    const from = angleTrained(component, s) / component.frequency + turns * wavelength(component);
     if (from >= axis.end) return;
     const x = axis.at(from), to = axis.at(Math.min(axis.end, (turns + 1) * wavelength(component)));
     add(svg, 'rect', {x: rounded(x), y, width: rounded(to - x), height, fill: 'url(#hatch_map)', class: 'hatched'});
@@ -110,7 +110,7 @@ function range(s, functions) {
   return {low: low - room, high: high + room};
 }
 
-// A bar for each component: the share of its circle met within L, and what first appears up to s L.
+// A bar for each component: the share of its circle met in training, and what first appears in a text of s L tokens.
 function drawUnseen(container, s, components, description) {
   const width = Math.max(280, container.clientWidth), left = 46, right = width - 8, top = 10, bottom = 170;
   const svg = drawing(container, width, bottom + 38, description);
@@ -120,11 +120,11 @@ function drawUnseen(container, s, components, description) {
     add(svg, 'text', {x: left - 6, y: yOf(share) + 4, 'text-anchor': 'end'}, percent(share));
   }
   for (const c of components) {
-    const seen = shareSeen(c, s.length), later = shareSeen(c, s.length * s.factor);
+    const seen = angleTrained(c, s) / turn, later = angleRead(c, s) / turn;
     const x = rounded(left + step * (c.index + 0.1)), bar = rounded(step * 0.8);
     add(svg, 'rect', {x, width: bar, y: rounded(yOf(seen)), height: rounded(bottom - yOf(seen)), fill: 'var(--seen)',
       opacity: 0.6});
-    if (later > seen)
+    if (showsNew(c, s))
       add(svg, 'rect', {x, width: bar, y: rounded(yOf(later)), height: rounded(yOf(seen) - yOf(later)),
         fill: 'url(#hatch)', stroke: 'var(--unseen)', class: 'unseen_bar'});
   }

@@ -1,6 +1,8 @@
 // What an encoding makes of the components of a head: the same formulas as nn/positional/encodings, which the tests
 // compare with these. A component has
 //   frequency  rad per token; 0 stands still
+//   trained    the frequency that it turned with in training: its own, or RoPE's where the encoding is for reading with
+//              a model that was trained with RoPE
 //   gain       multiplies its part of the score: of q's and k's tables together
 //   decay      its part of the score shrinks by this factor with every token of distance
 // The settings: encoding, base, head (channels), length (L, tokens of training), factor (s: texts are s times longer),
@@ -11,7 +13,10 @@ const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
 const wavelength = component => component.frequency === 0 ? Infinity : turn / component.frequency;
 
 function geometric(count, base) {
-  return Array.from({length: count}, (_, index) => ({index, frequency: base ** (-index / count), gain: 1, decay: 1}));
+  return Array.from({length: count}, (_, index) => {
+    const frequency = base ** (-index / count);
+    return {index, frequency, trained: frequency, gain: 1, decay: 1};
+  });
 }
 
 const ropeOf = s => geometric(s.head / 2, s.base);
@@ -59,7 +64,8 @@ function clipped(s) {
   return ropeOf(s).map(c => c.index < first ? c : {...c, frequency: c.frequency * taper(c)});
 }
 
-// `uses`: the settings beyond base and head size that it reads. `why`: of a component that stands still.
+// `uses`: the settings beyond base and head size that it reads. `readsRope`: made for a model trained with RoPE. `why`: of
+// a component that stands still.
 const encodings = {
   rope: {
     name: 'RoPE', uses: [], components: ropeOf,
@@ -90,38 +96,38 @@ const encodings = {
     source: 'Black et al., arXiv:2204.06745',
   },
   interpolation: {
-    name: 'position interpolation', uses: ['factor'],
+    name: 'position interpolation', readsRope: true, uses: ['factor'],
     components: s => ropeOf(s).map(c => ({...c, frequency: c.frequency / s.factor})),
     says: 'Every component turns s times slower, so that a text of s L tokens shows only the angles of L. Neighbouring ' +
         'tokens come closer together, the fast components included.',
     source: 'Chen et al., arXiv:2306.15595',
   },
   ntk: {
-    name: 'NTK-aware', uses: ['factor'],
+    name: 'NTK-aware', readsRope: true, uses: ['factor'],
     components: s => ropeOf(s).map(c => ({...c, frequency: c.frequency / s.factor ** (c.index / (s.head / 2 - 1))})),
     says: 'A larger base: the slowest component turns s times slower, the fastest stays, those between follow ' +
         'geometrically. Components around wavelength L still show a part of new angles.',
     source: 'Peng et al., arXiv:2309.00071, section 3.1',
   },
   ntk_by_parts: {
-    name: 'NTK by parts', uses: ['length', 'factor'], components: s => slowedByParts(s, 1, 32),
+    name: 'NTK by parts', readsRope: true, uses: ['length', 'factor'], components: s => slowedByParts(s, 1, 32),
     says: 'Components that turn more than 32 times within L stay, those that do not complete a turn become s times ' +
         'slower, those between are mixed.',
     source: 'Peng et al., arXiv:2309.00071, section 3.2',
   },
   yarn: {
-    name: 'YaRN', uses: ['length', 'factor'], components: yarn,
+    name: 'YaRN', readsRope: true, uses: ['length', 'factor'], components: yarn,
     says: 'NTK by parts (mixed along the index of the component, as its code has it), and scores grow by ' +
         '(0.1 ln s + 1)\u00b2, which sharpens the softmax as longer texts need.',
     source: 'Peng et al., arXiv:2309.00071',
   },
   yarn_paper: {
-    name: 'YaRN (as in the paper)', uses: ['length', 'factor'], components: s => sharpened(slowedByParts(s, 1, 32), s),
+    name: 'YaRN (as in the paper)', readsRope: true, uses: ['length', 'factor'], components: s => sharpened(slowedByParts(s, 1, 32), s),
     says: 'NTK by parts (mixed along the turns within L, as the paper has it), and scores grow by (0.1 ln s + 1)\u00b2.',
     source: 'Peng et al., arXiv:2309.00071, section 3.4',
   },
   llama3: {
-    name: 'Llama 3', uses: ['length', 'factor'], components: s => slowedByParts(s, 1, 4),
+    name: 'Llama 3', readsRope: true, uses: ['length', 'factor'], components: s => slowedByParts(s, 1, 4),
     says: 'By parts between 1 and 4 turns within L: what turns 4 times stays, what does not complete a turn becomes s ' +
         'times slower. Scores keep their scale.',
     source: 'Grattafiori et al., arXiv:2407.21783',
@@ -161,5 +167,13 @@ function part(component, q, k, distance) {
   return scale * (q[0] * (k[0] * cos + k[1] * sin) + q[1] * (k[1] * cos - k[0] * sin));
 }
 
-// Of the circle, which share of angles distances up to `distance` show.
-const shareSeen = (component, distance) => Math.min(1, component.frequency * distance / turn);
+function componentsOf(s) {
+  const {components, readsRope} = encodings[s.encoding];
+  return components(s).map(c => readsRope ? c : {...c, trained: c.frequency});
+}
+
+// Angles from 0: those met in training, within L, and those that a text of s L tokens shows; a whole turn is all.
+const angleTrained = (component, s) => Math.min(turn, component.trained * s.length);
+const angleRead = (component, s) => Math.min(turn, component.frequency * s.length * s.factor);
+// A hand slowed down by exactly s ends where training did, but for the rounding.
+const showsNew = (component, s) => angleRead(component, s) > angleTrained(component, s) * (1 + 1e-9);

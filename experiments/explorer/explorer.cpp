@@ -42,8 +42,6 @@ void require_shown(const Settings& start) {
   const bool is_known = std::count(explorer_encodings().begin(), explorer_encodings().end(), start.encoding.name) > 0;
   require<UsageError>(is_known, "explore", start.encoding.name,
                       " has no table of frequencies that its settings fix; needs one of: ", known);
-  require<UsageError>(start.model.width % (2 * start.model.heads) == 0, "explore", "model.width / model.heads is ",
-                      start.model.width, " / ", start.model.heads, "; needs an even head size");
   require_within("the head size (model.width / model.heads)",
                  static_cast<double>(start.model.width / start.model.heads), 8, 128);
   require_within("train.length", static_cast<double>(start.train.length), 16, 8192);

@@ -84,7 +84,7 @@ function drawMaps(components) {
   for (const [id, encoding, of] of [['rope_unseen', 'RoPE', rope], ['unseen', name, components]]) {
     const count = showingNew(state, of).length;
     byId(`${id}_caption`).textContent = `${encoding}: ${count} of ${of.length} show new angles`;
-    drawUnseen(byId(id), state, of, `${encoding}: share of the circle met within L and beyond`);
+    drawUnseen(byId(id), state, of, `${encoding}: share of the circle met in training, and beyond`);
   }
   return maps.map(map => map.move);
 }
@@ -123,7 +123,7 @@ function drawNumbers(components) {
     last.push(part);
     row.append(cell(c.index), cell(c.frequency === 0 ? '0' : c.frequency.toPrecision(4)), cell(tokens(wavelength(c))),
         cell(fixed(state.length / wavelength(c), 2)), cell(fixed(state.length * state.factor / wavelength(c), 2)),
-        cell(percent(shareSeen(c, state.length * state.factor) - shareSeen(c, state.length))), part);
+        cell(percent(showsNew(c, state) ? (angleRead(c, state) - angleTrained(c, state)) / turn : 0)), part);
     return row;
   }));
   return distance => components.forEach((c, i) => { last[i].textContent = fixed(lift(c)(distance), 3); });
@@ -134,7 +134,7 @@ let plane = null, drawnScore = [], drawnRest = [];
 
 function dragged(name, point) {
   state[name] = point;
-  drawnScore = drawScore(encodings[state.encoding].components(state));
+  drawnScore = drawScore(componentsOf(state));
   movers = [...drawnRest, plane, ...drawnScore];
   move();
   remember();
@@ -142,7 +142,7 @@ function dragged(name, point) {
 
 function draw() {
   const focused = document.activeElement.id;
-  const components = encodings[state.encoding].components(state), sums = [ropeOf(state), components].map(sumOfCosines);
+  const components = componentsOf(state), sums = [ropeOf(state), components].map(sumOfCosines);
   showSettings();
   drawnRest = [
     drawHands(state, components, choose), ...drawMaps(components),

@@ -22,10 +22,9 @@ function hatching() {
   add(onColors, 'rect', {x: 1, width: 1.5, height: 6, fill: 'var(--unseen)'});
 }
 
-// Whether training within L never shows the angle of this distance.
+// Whether training never shows the angle of this distance.
 function isUnseen(component, s, distance) {
-  const angle = component.frequency * distance % turn;
-  return shareSeen(component, s.length) < 1 && angle > component.frequency * s.length;
+  return showsNew(component, s) && component.frequency * distance % turn > angleTrained(component, s);
 }
 
 function handText(component, s) {
@@ -36,9 +35,9 @@ function handText(component, s) {
 function clock(card, component, rope, s) {
   const svg = add(card, 'svg', {class: 'clock', viewBox: '0 0 96 96', 'aria-hidden': 'true'});
   const still = component.frequency === 0;
-  const seen = component.frequency * s.length, later = Math.min(turn, component.frequency * s.length * s.factor);
-  if (!still) add(svg, 'path', {d: sector(0, Math.min(turn, seen)), fill: 'var(--seen)', opacity: 0.4, class: 'arc_seen'});
-  if (seen < later) add(svg, 'path', {d: sector(seen, later), fill: 'url(#hatch)', class: 'arc_unseen'});
+  const seen = angleTrained(component, s);
+  if (!still) add(svg, 'path', {d: sector(0, seen), fill: 'var(--seen)', opacity: 0.4, class: 'arc_seen'});
+  if (showsNew(component, s)) add(svg, 'path', {d: sector(seen, angleRead(component, s)), fill: 'url(#hatch)', class: 'arc_unseen'});
   add(svg, 'circle', {cx: middle, cy: middle, r: radius, fill: still ? 'var(--grid)' : 'none', stroke: 'var(--edge)'});
   for (let hour = 0; hour < 12; ++hour)
     add(svg, 'path', {d: path([tip(hour * turn / 12, radius), tip(hour * turn / 12, radius - (hour % 3 ? 3 : 6))]),
@@ -122,12 +121,12 @@ function listed(indices) {
 }
 
 const stopped = components => components.filter(c => c.frequency === 0);
-const showingNew = (s, components) =>
-    components.filter(c => shareSeen(c, s.length * s.factor) > shareSeen(c, s.length)).map(c => c.index);
+const showingNew = (s, components) => components.filter(c => showsNew(c, s)).map(c => c.index);
 
 function summary(s, components) {
   const turning = components.length - stopped(components).length, fresh = showingNew(s, components);
   const sentences = [`${encodings[s.encoding].name}: ${turning} of ${components.length} components turn.`];
+  if (encodings[s.encoding].readsRope) sentences.push('It reads with a model that was trained with RoPE.');
   if (s.encoding === 'hope' && turning < components.length)
     sentences.push(`${listed(stopped(components).map(c => c.index))} stand${components.length - turning > 1 ? '' : 's'} ` +
         `still: the wavelength is longer than L = ${grouped(s.length)} tokens.`);

@@ -122,8 +122,8 @@ function drawPlane(container, s, component, moved) {
 function drawParts(container, s, components, choose) {
   const rope = ropeOf(s), pairs = vectors(s), width = Math.max(280, container.clientWidth), height = 300;
   const left = 40, right = width - 6, top = 14, bottom = height - 40, step = (right - left) / components.length;
-  const largest = Math.max(...pairs.map(({q, k}, i) =>
-    Math.hypot(...q) * Math.hypot(...k) * Math.max(1, components[i].gain)), 0.5);
+  const products = pairs.map(({q, k}, i) => Math.hypot(...q) * Math.hypot(...k) * Math.max(1, components[i].gain));
+  const largest = 2 ** Math.ceil(Math.log2(Math.max(1, ...products)) - 1e-9);  // stays while a hand moves a little
   const yOf = value => (top + bottom) / 2 - value / largest * (bottom - top) / 2;
   const svg = drawing(container, width, height, 'part of the score by component');
   const tick = stepOf(2 * largest, 6);
@@ -164,6 +164,6 @@ function identity(s, components, distance) {
     [scoreOfTurned(components, pairs, 1000 + at, 1000),
       `the score: q turned for position ${grouped(1000 + at)}, times k turned for position ${grouped(1000)}`],
   ];
-  if (s.encoding !== 'rope') lines.push([total(partsOf(ropeOf(s), pairs, at)), 'the same of RoPE']);
+  if (s.encoding !== 'rope') lines.push([total(partsOf(ropeOf(s), pairs, at)), 'RoPE\u2019s score, to compare']);
   return lines.map(([number, what]) => [fixed(number, 3), what]);
 }

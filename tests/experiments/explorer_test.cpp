@@ -87,6 +87,8 @@ TEST_SUITE("full") {
   TEST_CASE("explorer: frequencies and parts of the score are those of the library's encodings") {
     const OpenPage page;
     CHECK(run("return Object.keys(encodings)") == json(explorer_encodings()));
+    for (const std::string& name : explorer_encodings())
+      CHECK(run("return encodings[arguments[0]].readsRope ?? false", {name}) == encoding_named(name).reads_rope);
     const std::vector<double> distances = {0, 1, 37, 1000};
     for (const int64_t head : {8, 10, 64, 128})
       for (const double base : {500.0, 10000.0, 500000.0})
@@ -139,12 +141,34 @@ TEST_SUITE("full") {
       CHECK(run("return document.querySelectorAll('#rope_unseen .unseen_bar').length") == 32 - turning);
       CHECK(run("return document.querySelectorAll('#hands .arc_unseen').length") == 0);
     }
-    // A fixed fraction of 24 turning hands keeps 13 that do not come round within 128 tokens.
-    choose("length", "128");
-    choose("encoding", "p_rope");
-    CHECK(run("return document.querySelectorAll('#hands .arc_unseen').length") == 13);
-    CHECK(text_of("#summary") ==
-          "p-RoPE: 24 of 32 components turn. Components 11 to 23 show angles beyond L that training never showed.");
+  }
+
+  TEST_CASE("explorer: angles are new where a longer text takes a hand beyond what training showed") {
+    const OpenPage page;
+    // A fixed fraction of 24 turning hands keeps 13 that do not come round within 128 tokens. What is made for a model
+    // trained with RoPE is to stay within RoPE's angles; a larger base does so for its last component only.
+    for (const auto& [encoding, fresh] : {std::pair<std::string, std::string>{"rope", "11 to 31"},
+                                          {"p_rope", "11 to 23"},
+                                          {"ntk", "11 to 30"},
+                                          {"interpolation", ""},
+                                          {"ntk_by_parts", ""},
+                                          {"yarn", ""},
+                                          {"llama3", ""},
+                                          {"nope", ""}}) {
+      INFO(encoding);
+      choose("encoding", encoding);
+      const std::string says = fresh.empty()
+                                   ? "No angle is new beyond L."
+                                   : "Components " + fresh + " show angles beyond L that training never showed.";
+      CHECK(text_of("#summary").find(says) != std::string::npos);
+    }
+    // Component 20 of RoPE: 128 * 10000^(-20/32) of 2 pi within L, 8 times as much beyond.
+    choose("encoding", "rope");
+    CHECK(text_of("#numbers tr:nth-child(21) td:nth-child(6)") == "45 %");
+    for (const int distance : {128, 129, 1024}) {
+      set_slider("distance", distance);
+      CHECK(run("return isUnseen(componentsOf(state)[20], state, state.distance)") == (distance > 128));
+    }
   }
 
   TEST_CASE("explorer: the sums shown at a distance are the library's") {
@@ -200,11 +224,137 @@ TEST_SUITE("full") {
     const std::string text = explorer_page(explorer_defaults());
     CHECK(text.size() < 1000000);
     CHECK(text.find("default-src 'none'") != std::string::npos);
+    CHECK(run("return limits") == json({{"length", {16, 8192}},
+                                        {"factor", {1, 64}},
+                                        {"base", {10, 1e7}},
+                                        {"head", {8, 128}},
+                                        {"fraction", {0.25, 1}}}));
     CHECK(text.find("unsafe-eval") == std::string::npos);
     // A script that is not its own does not run.
     run("const s = document.createElement('script'); s.textContent = 'window.other = 1'; document.body.append(s)");
     CHECK(run("return window.other ?? 'did not run'") == "did not run");
   }
+
+  TEST_CASE("explorer: the reader's hand moves what it should, and nothing else") {
+    const OpenPage page({"train.length=64"});
+    const auto bars = [] {
+      return run("return [...document.querySelectorAll('#parts .part')].map(b => b.getAttribute('height'))");
+    };
+    const auto pointer = [](int component) {
+      return run("return document.querySelector(arguments[0]).getAttribute('d')",
+                 {"#hand_" + std::to_string(component) + " .pointer"});
+    };
+    // q and k of component 12, by mouse and by keys.
+    for (const std::string name : {"q", "k"}) {
+      const json before = bars();
+      const std::vector<double> score = identity();
+      if (name == "q") {
+        browser().drag("#handle_q .grip", 30, 40);
+      } else {
+        run("document.getElementById('handle_k').focus()");
+        browser().press(testing::key::up + testing::key::right);
+      }
+      const json after = bars();
+      for (size_t i = 0; i < after.size(); ++i) CHECK((before[i] != after[i]) == (i == 12));
+      CHECK(identity()[0] != score[0]);
+      CHECK(identity()[0] == identity()[1]);
+    }
+    CHECK(std::abs(run("return state.k[0]").get<double>() + 0.5) < 1e-9);
+    CHECK(std::abs(run("return state.k[1]").get<double>() - 1.3) < 1e-9);
+
+    // The distance turns the hands that turn.
+    const json first = pointer(0), stopped = pointer(31);
+    run("document.getElementById('distance').focus()");
+    browser().press(testing::key::right + testing::key::right);
+    CHECK(text_of("#distance_shown") == "130 tokens > L");
+    CHECK(pointer(0) != first);
+    CHECK(pointer(31) == stopped);
+    browser().click("#play");
+    run("return new Promise(done => setTimeout(done, 700))");
+    browser().click("#play");
+    const double reached = run("return state.distance");
+    CHECK(reached > 130);
+    CHECK(reached == std::round(reached));
+
+    // A card, a row of the map and the list choose the component; sliders and presets the settings.
+    browser().click("#hand_3");
+    CHECK(run("return document.getElementById('component').value") == "3");
+    CHECK(run("return [...document.querySelectorAll('.hand[aria-pressed=true]')].map(h => h.id)") == json({"hand_3"}));
+    CHECK(run("return document.activeElement.id") == "hand_3");
+    browser().click("#map");
+    CHECK(run("return state.component").get<int>() > 10);
+    run("document.getElementById('length_range').focus()");
+    browser().press(testing::key::right);
+    CHECK(run("return [state.length, document.getElementById('length').value]") == json({128, "128"}));
+    browser().click("#presets button:nth-of-type(5)");
+    CHECK(run("return [state.encoding, state.length, state.head, state.base]") == json({"llama3", 8192, 128, 5e5}));
+    choose("others", "none");
+    CHECK(run("return vectors(state).filter(v => v.q[0] !== 0 || v.q[1] !== 0).length") == 1);
+    CHECK(browser().messages() == std::vector<std::string>{});
+  }
+
+  TEST_CASE("explorer: the address keeps the settings, and no address breaks the page") {
+    const OpenPage page;
+    choose("encoding", "yarn");
+    choose("length", "300");
+    set_slider("distance", 77);
+    const std::string address = run("return new Promise(done => setTimeout(() => done(location.hash), 500))");
+    const json state = run("return state");
+    page.open({.fragment = address.substr(1)});
+    CHECK(run("return state") == state);
+    CHECK(text_of("#distance_shown") == "77 tokens");
+    for (const std::string fragment :
+         {"encoding=<img src=x onerror=alert(1)>&length=1e999&base=-5&head=7&factor=NaN&q=1,2,3&k=9,-9&component=-3",
+          "__proto__=1&constructor=2&toString=3&distance=1e300&axis=curved&others=&length=", "%E0%A4%A&&&==&encoding",
+          "head=9.9&length=17.5&component=1e9&fraction=0&base=Infinity"}) {
+      INFO(fragment);
+      page.open({.fragment = fragment});
+      CHECK(
+          run("return Object.entries(limits).every(([key, [low, high]]) => state[key] >= low && state[key] <= high)") ==
+          true);
+      CHECK(run("return [state.head % 2, state.length % 1, state.distance % 1, Object.keys(state).length]") ==
+            json({0, 0, 0, 12}));
+      CHECK(run("return document.querySelectorAll('.hand').length === state.head / 2") == true);
+      CHECK(browser().messages() == std::vector<std::string>{});
+      CHECK(browser().requests() == std::vector<std::string>{});
+    }
+  }
+}
+
+TEST_CASE("explorer: the command writes a page that begins as asked; what it cannot show is refused in a line") {
+  const testing::TemporaryFolder folder;
+  const std::string file = (folder / "a page é.html").string();
+  const testing::CommandResult result = testing::run_phasor(
+      {"explore", "--encoding", "yarn", "--set", "encoding.base=500", "--set", "train.length=64", "--out", file});
+  CHECK(result.exit_code == 0);
+  CHECK(result.out == file + "\n");
+  CHECK(testing::text_of(file).find("data-start=\"encoding=yarn&amp;base=500&amp;head=64&amp;length=64&amp;") !=
+        std::string::npos);
+
+  const auto refused = [](const std::vector<std::string>& assignments) {
+    return refusal([&] { explorer_page(start_of(assignments)); });
+  };
+  const auto says = [](const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+  };
+  CHECK(says(refused({"encoding.name=alibi"}),
+             "explore: alibi has no table of frequencies that its settings fix; needs"));
+  CHECK(says(refused({"encoding.name=<script>"}), "no encoding named '<script>'"));
+  CHECK(says(refused({"train.length=15"}), "explore: train.length is 15; the page shows 16 to 8192"));
+  CHECK(says(refused({"train.length=8193"}), "8193"));
+  CHECK(says(refused({"encoding.base=9"}), "explore: encoding.base is 9; the page shows 10 to 1e+07"));
+  CHECK(says(refused({"encoding.factor=65"}), "encoding.factor is 65; the page shows 1 to 64"));
+  CHECK(says(refused({"encoding.fraction=0.2"}), "encoding.fraction is 0.2; the page shows 0.25 to 1"));
+  CHECK(says(refused({"model.width=512"}), "is 256; the page shows 8 to 128"));
+  CHECK(says(refused({"model.width=18", "model.heads=2"}), "must be even: 18 / 2 = 9"));
+  CHECK(says(refused({"train.steps=700"}), "explore: the page knows nothing of train.steps"));
+  CHECK(says(refused({"encoding.layout=interleaved"}), "encoding.layout"));
+  const testing::CommandResult wrong = testing::run_phasor({"explore", "--set", "train.length=8", "--out", file});
+  CHECK(wrong.exit_code == 2);
+  CHECK(std::count(wrong.err.begin(), wrong.err.end(), '\n') == 1);
+  const testing::CommandResult nowhere = testing::run_phasor({"explore", "--out", (folder / "none" / "x").string()});
+  CHECK(nowhere.exit_code == 5);
+  CHECK(std::count(nowhere.err.begin(), nowhere.err.end(), '\n') == 1);
 }
 
 }  // namespace
