@@ -55,6 +55,12 @@ void save_snapshot(const fs::path& folder, const Settings& settings, const Param
   write_safetensors(place_of(folder, snapshot_prefix, step), file);
 }
 
+void remove_later_snapshots(const fs::path& folder, int64_t step) {
+  std::error_code ignored;  // one that stays is written over, or is of no step that is kept
+  for (const CheckpointPlace& snapshot : snapshots(folder))
+    if (snapshot.step > step) fs::remove(snapshot.path, ignored);
+}
+
 void save_checkpoint(const fs::path& folder, const Settings& settings, const ParameterList& parameters,
                      const AdamW& optimizer, const RunPosition& position) {
   TensorFile file;

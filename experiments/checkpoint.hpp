@@ -54,6 +54,8 @@ std::vector<int64_t> snapshot_steps(const Settings& settings);
 std::vector<CheckpointPlace> snapshots(const std::filesystem::path& folder);
 void save_snapshot(const std::filesystem::path& folder, const Settings& settings, const ParameterList& parameters,
                    int64_t step);
+// Removes those after `step`, where a training begins or goes on: it will make them again.
+void remove_later_snapshots(const std::filesystem::path& folder, int64_t step);
 // Errors: those of load_checkpoint().
 void load_snapshot(const std::filesystem::path& path, const Settings& settings, const ParameterList& parameters);
 

@@ -40,13 +40,13 @@ struct RunFolder::Lock {
   Lock& operator=(const Lock&) = delete;
 };
 
-// Whether a folder holds more than the files that a run begins with.
+// Whether a folder holds more than the files that a run begins with. From snapshots no run goes on.
 static bool has_progress(const fs::path& folder) {
   std::error_code error;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
     const std::string name = entry.path().filename().string();
     if (name != "settings.toml" && name != "machine.json" && name != "run.lock" && name != "metrics.jsonl" &&
-        name != "timing.jsonl")
+        name != "timing.jsonl" && !name.starts_with("weights-"))
       return true;
   }
   return false;

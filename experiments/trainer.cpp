@@ -167,6 +167,7 @@ Transformer train(const Settings& settings, const Corpus& corpus, const RunFolde
     return model;
   }
   require_room(folder.path(), model.parameters(), settings);
+  remove_later_snapshots(folder.path(), optimizer.steps);
 
   AppendFile metrics(folder.file("metrics.jsonl"), position ? position->metrics_bytes : 0);
   AppendFile timing(folder.file("timing.jsonl"), whole_line_bytes(folder.file("timing.jsonl")));

@@ -236,12 +236,20 @@ TEST_CASE("a checkpoint of a run with other settings is refused, also if its sha
 
 TEST_CASE("a run that stopped before it had anything to lose makes room for another try") {
   const Place place;
-  const CommandResult diverged = run_phasor(place.train(
-      "a", {"train.learning_rate=100", "train.clip_norm=1e30", "train.weight_decay=100", "train.warmup_steps=0"}));
+  const CommandResult diverged =
+      run_phasor(place.train("a", {"train.learning_rate=100", "train.clip_norm=1e30", "train.weight_decay=100",
+                                   "train.warmup_steps=0", "train.steps=64"}));
   REQUIRE(diverged.exit_code == 4);
   const CommandResult again = run_phasor(place.train("a"));
   CHECK_MESSAGE(again.exit_code == 0, again.err);
   CHECK(lines_of(place.folder / "a/metrics.jsonl") == 60);
+  std::vector<std::string> snapshots;  // of 60 steps, none of the 64 before
+  for (const fs::directory_entry& entry : fs::directory_iterator(place.folder / "a"))
+    if (entry.path().filename().string().starts_with("weights-")) snapshots.push_back(entry.path().filename());
+  std::sort(snapshots.begin(), snapshots.end());
+  CHECK(snapshots.size() == 5);
+  CHECK(snapshots.front() == "weights-0000000001.safetensors");
+  CHECK(snapshots.back() == "weights-0000000030.safetensors");
 }
 
 TEST_CASE("the corpus of a run may not change behind it") {
