@@ -23,8 +23,8 @@ enum class Role {
 };
 
 struct FigureAxis {
-  Role role;
-  std::string label;         // "distance (tokens)"
+  Role role = Role::x;
+  std::string label = {};    // "distance (tokens)"
   bool logarithmic = false;  // ticks at powers of two; entries that are not positive are left out
   int64_t first_shown = 0;   // of choice and slider: the entry shown at first; -1: the last
 };
@@ -33,17 +33,17 @@ enum class Verdict { supported, contradicted, undecided, shown };  // shown: the
 const char* name_of(Verdict verdict);                              // "supported"
 
 struct Figure {
-  std::string name;      // of its files, and its anchor in the page: "contribution"; of a-z, 0-9, _ and -
-  std::string question;  // is its heading
-  std::string claim;     // the paper's, in a sentence; empty where it makes none
-  std::string measured;  // what was found, in a sentence or two
+  std::string name = {};      // of its files, and its anchor in the page: "contribution"; of a-z, 0-9, _ and -
+  std::string question = {};  // is its heading
+  std::string claim = {};     // the paper's, in a sentence; empty where it makes none
+  std::string measured = {};  // what was found, in a sentence or two
   Verdict verdict = Verdict::shown;
-  std::string command;  // that draws it again
+  std::string command = {};  // that draws it again
 
-  Measurement means;                     // over seeds
+  Measurement means = {};                // over seeds
   std::vector<double> half_widths = {};  // of the 95 % intervals over seeds; as many as means.values, or none
-  std::vector<FigureAxis> axes;          // one for each dimension of `means`, in order; one of them has Role::x
-  std::string value_label;               // "contribution to the score"
+  std::vector<FigureAxis> axes = {};     // one for each dimension of `means`, in order; one of them has Role::x
+  std::string value_label = {};          // "contribution to the score"
   bool logarithmic = false;              // of curves: the value's ticks at 1, 2, 5 ... of each decade
   bool diverging = false;                // of a heat map: colours differ above and below 0
   // Lines across the drawing at a value of the x axis, or of the y axis in a heat map whose y is `mark_dimension`: such

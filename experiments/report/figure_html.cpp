@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
 #include <iterator>
 #include <nlohmann/json.hpp>
@@ -42,6 +43,14 @@ int shared_exponent(const Figure& figure) {
   return largest > 1e-290 ? static_cast<int>(std::floor(std::log10(largest))) - 3 : 0;
 }
 
+// With so many significant digits, and no more characters than it needs: 120, not 1.2e+02.
+std::string rounded_text(double value, int digits) {
+  const std::string text = fmt::format("{:.{}g}", value, digits);
+  double rounded = 0;
+  std::from_chars(text.data(), text.data() + text.size(), rounded);
+  return number_text(rounded);
+}
+
 std::string numbers_json(const std::vector<double>& numbers, int exponent, int digits) {
   std::string text = "[";
   for (const double number : numbers) {
@@ -49,7 +58,7 @@ std::string numbers_json(const std::vector<double>& numbers, int exponent, int d
     if (!std::isfinite(number)) {
       text += "null";
     } else {
-      fmt::format_to(std::back_inserter(text), "{:.{}g}", number * std::pow(10.0, -exponent), digits);
+      text += rounded_text(number * std::pow(10.0, -exponent), digits);
     }
   }
   return text + "]";

@@ -1,14 +1,18 @@
 // Axes: where a value stands in a drawing, and the ticks a reader would choose.
 
-const measures = {linear: (value) => value, log2: Math.log2, log10: Math.log10};
+const measures = {
+  linear: (value) => value,
+  log2: Math.log2,
+  log10: Math.log10
+};
 
 // With 4 significant digits, as the page has them.
 function numberText(value) {
-  if (value === null || !Number.isFinite(value)) return "–";
+  if (value === null || !Number.isFinite(value)) return '–';
   return String(Number(value.toPrecision(4)));
 }
 
-const entryText = (entry) => typeof entry === "number" ? String(entry) : entry;
+const entryText = (entry) => typeof entry === 'number' ? String(entry) : entry;
 
 class Axis {
   // From `low` to `high`, which are values; `whole`: ticks at whole numbers only.
@@ -33,7 +37,7 @@ class Axis {
     // One value, or values that differ by rounding only, get a range that ticks can divide.
     let room = 0.04 * (high - low);
     if (!(room > 1e-9 * Math.max(Math.abs(low), Math.abs(high), 1e-6))) {
-      room = scale === "linear" ? Math.max(Math.abs(high) * 0.1, 1e-6) : 0.5;
+      room = scale === 'linear' ? Math.max(Math.abs(high) * 0.1, 1e-6) : 0.5;
     }
     axis.low = low - room;
     axis.high = high + room;
@@ -47,17 +51,11 @@ class Axis {
     return this;
   }
 
-  shows(value) {
-    return Number.isFinite(value) && (this.scale === "linear" || value > 0);
-  }
+  shows(value) { return Number.isFinite(value) && (this.scale === 'linear' || value > 0); }
 
-  atMeasure(measure) {
-    return this.from + (this.to - this.from) * (measure - this.low) / (this.high - this.low);
-  }
+  atMeasure(measure) { return this.from + (this.to - this.from) * (measure - this.low) / (this.high - this.low); }
 
-  at(value) {
-    return this.atMeasure(this.measure(value));
-  }
+  at(value) { return this.atMeasure(this.measure(value)); }
 
   contains(value) {
     if (!this.shows(value)) return false;
@@ -67,9 +65,9 @@ class Axis {
 
   // At most about `count`, as {at: pixel, label}.
   ticks(count) {
-    const ticks = this.scale === "log2" ? this.powersOfTwo(count)
-                : this.scale === "log10" ? this.decades(count)
-                : this.steps(this.low, this.high, count);
+    const ticks = this.scale === 'log2' ? this.powersOfTwo(count) :
+        this.scale === 'log10'          ? this.decades(count) :
+                                          this.steps(this.low, this.high, count);
     return ticks.map((tick) => ({at: this.at(tick.value), label: tick.label}));
   }
 
@@ -125,9 +123,9 @@ class Axis {
 class EntryAxis {
   constructor(dimension, {cells = false, alsoAt = []} = {}) {
     this.dimension = dimension;
-    this.isWords = typeof dimension.entries[0] !== "number";
+    this.isWords = typeof dimension.entries[0] !== 'number';
     this.values = dimension.entries.map((entry, index) => this.isWords ? index : entry);
-    const scale = dimension.logarithmic ? "log2" : "linear";
+    const scale = dimension.logarithmic ? 'log2' : 'linear';
     const whole = this.values.every(Number.isInteger);
     this.axis = Axis.around(scale, this.values.concat(alsoAt), whole);
     if (!this.axis) return;
@@ -147,9 +145,7 @@ class EntryAxis {
   }
 
   // Of the entry with this index.
-  at(index) {
-    return this.axis.at(this.values[index]);
-  }
+  at(index) { return this.axis.at(this.values[index]); }
 
   // The index of the entry whose cell, or whose part of the axis, holds this pixel.
   indexAt(pixel) {
@@ -158,7 +154,10 @@ class EntryAxis {
     let first = 0, last = this.indices.length - 1;
     while (first < last) {
       const middle = (first + last) >> 1;
-      if (measure < this.edges[middle + 1]) last = middle; else first = middle + 1;
+      if (measure < this.edges[middle + 1])
+        last = middle;
+      else
+        first = middle + 1;
     }
     return this.indices[first];
   }
@@ -180,11 +179,12 @@ class EntryAxis {
   ticks(extent) {
     const own = this.indices.map((index) => ({at: this.at(index), label: entryText(this.dimension.entries[index])}));
     const room = Math.abs(this.axis.to - this.axis.from);
-    const fits = (ticks) => ticks.every((tick, i) => i === 0 || Math.abs(tick.at - ticks[i - 1].at) >=
-        (extent(tick.label) + extent(ticks[i - 1].label)) / 2 + 6);
+    const fits = (ticks) => ticks.every(
+        (tick, i) => i === 0 ||
+            Math.abs(tick.at - ticks[i - 1].at) >= (extent(tick.label) + extent(ticks[i - 1].label)) / 2 + 6);
     if (own.length <= 16 && fits(own)) return own;
-    const round = (count) => this.isWords ? own.filter((_, i) => i % Math.ceil(own.length / count) === 0)
-                                          : this.axis.ticks(count);
+    const round = (count) =>
+        this.isWords ? own.filter((_, i) => i % Math.ceil(own.length / count) === 0) : this.axis.ticks(count);
     for (let count = Math.max(2, Math.floor(room / 30)); count > 2; --count) {
       const ticks = round(count);
       if (ticks.length <= 12 && fits(ticks)) return ticks;

@@ -5,21 +5,36 @@
 // colour, in print and for every kind of colour vision: it runs evenly from one end to the other, or from the middle to
 // both ends. What is small lies near the page's ground, in light and in dark.
 
-const darkScheme = matchMedia("(prefers-color-scheme: dark)");
+const darkScheme = matchMedia('(prefers-color-scheme: dark)');
 let printing = false;  // on paper everything is light
 
 const isDark = () => darkScheme.matches && !printing;
 
 const sequentialColors = [
-  [0.26, 0.09, 285], [0.42, 0.13, 262], [0.58, 0.12, 232], [0.74, 0.11, 190], [0.87, 0.11, 140], [0.97, 0.05, 105],
+  [0.26, 0.09, 285],
+  [0.42, 0.13, 262],
+  [0.58, 0.12, 232],
+  [0.74, 0.11, 190],
+  [0.87, 0.11, 140],
+  [0.97, 0.05, 105],
 ];
 // Blue below 0, orange above.
 const divergingLight = [
-  [0.36, 0.13, 262], [0.57, 0.13, 250], [0.78, 0.08, 240], [0.97, 0.0, 90], [0.78, 0.11, 68], [0.57, 0.14, 47],
+  [0.36, 0.13, 262],
+  [0.57, 0.13, 250],
+  [0.78, 0.08, 240],
+  [0.97, 0.0, 90],
+  [0.78, 0.11, 68],
+  [0.57, 0.14, 47],
   [0.36, 0.1, 40],
 ];
 const divergingDark = [
-  [0.89, 0.07, 220], [0.69, 0.12, 240], [0.46, 0.12, 255], [0.25, 0.0, 90], [0.46, 0.1, 45], [0.69, 0.14, 58],
+  [0.89, 0.07, 220],
+  [0.69, 0.12, 240],
+  [0.46, 0.12, 255],
+  [0.25, 0.0, 90],
+  [0.46, 0.1, 45],
+  [0.69, 0.14, 58],
   [0.89, 0.1, 85],
 ];
 
@@ -67,9 +82,9 @@ const paletteSize = 8;
 function seriesStyle(index, count, ordered) {
   if (count > paletteSize && ordered) {
     const map = colorMap(false);
-    return {color: cssColor(map(0.25 + 0.75 * index / (count - 1))), dashes: "none"};
+    return {color: cssColor(map(0.4 + 0.6 * index / (count - 1))), dashes: 'none'};
   }
   const round = Math.floor(index / paletteSize);
-  const dashes = ["none", "7 4", "2 4", "9 4 2 4"][round % 4];
+  const dashes = ['none', '7 4', '2 4', '9 4 2 4'][round % 4];
   return {color: `var(--series-${index % paletteSize})`, dashes};
 }

@@ -1,18 +1,19 @@
 // Curves: the value against x, one for each entry of the series, with bands of mean -+ half width.
 
-const mostMarkers = 24;   // points of a curve that get a marker each
+const mostMarkers = 24;    // points of a curve that get a marker each
 const mostDescribed = 10;  // curves whose values the tooltip lists
 
-const markerPaths = ["M0 -4A4 4 0 1 0 0 4A4 4 0 1 0 0 -4Z", "M-3.5 -3.5H3.5V3.5H-3.5Z", "M0 -5L4.8 3.6H-4.8Z",
-                     "M0 -5L5 0L0 5L-5 0Z"];
+const markerPaths =
+    ['M0 -4A4 4 0 1 0 0 4A4 4 0 1 0 0 -4Z', 'M-3.5 -3.5H3.5V3.5H-3.5Z', 'M0 -5L4.8 3.6H-4.8Z', 'M0 -5L5 0L0 5L-5 0Z'];
 
 // A path through points that are not null; a point between two gaps is a dot.
 function pathOf(points) {
-  let path = "", length = 0;
+  let path = '', length = 0;
   for (const point of points.concat([null])) {
-    if (point) path += `${length++ ? "L" : "M"}${rounded(point.x)} ${rounded(point.y)}`;
+    if (point)
+      path += `${length++ ? 'L' : 'M'}${rounded(point.x)} ${rounded(point.y)}`;
     else {
-      if (length === 1) path += "h0";
+      if (length === 1) path += 'h0';
       length = 0;
     }
   }
@@ -23,8 +24,10 @@ function pathOf(points) {
 function runsOf(points) {
   const runs = [[]];
   for (const point of points) {
-    if (point) runs.at(-1).push(point);
-    else if (runs.at(-1).length) runs.push([]);
+    if (point)
+      runs.at(-1).push(point);
+    else if (runs.at(-1).length)
+      runs.push([]);
   }
   return runs.filter((run) => run.length);
 }
@@ -33,15 +36,13 @@ class Curves extends Drawing {
   constructor(figure, panel, width, plotHeight) {
     super(figure, panel, width);
     const xAxis = new EntryAxis(figure.x, {alsoAt: figure.marksOf(figure.x).map((mark) => mark.at)});
-    this.yAxis = Axis.around(figure.logarithmic ? "log10" : "linear", figure.extent());
-    if (!xAxis.axis || !this.yAxis) {
-      this.nothing(plotHeight);
-      return;
-    }
+    this.yAxis = Axis.around(figure.logarithmic ? 'log10' : 'linear', figure.range);
+    if (!xAxis.axis || !this.yAxis) return this.drawNothing(plotHeight);
     this.yAxis.place(plotHeight, 0);
     const widest = Math.max(...this.yAxis.ticks(plotHeight / 42).map((tick) => textWidth(tick.label)));
-    const names = figure.labelsAtEnds(width, plotHeight) ? figure.series.entries.map((_, i) => figure.entryLabel(figure.series, i)) : [];
-    this.layOut(widest + 10, names.length ? Math.max(...names.map((name) => textWidth(name))) + 22 : 10, plotHeight, xAxis);
+    const names = figure.namesAtEnds(width, plotHeight);
+    const room = names.length ? Math.max(...names.map((name) => textWidth(name, boldFont))) + 12 : 10;
+    this.layOut(widest + 10, room, plotHeight, xAxis);
     this.yAxis.place(this.bottom, this.top);
     this.drawGrid(plotHeight);
     this.curves = this.points();
@@ -52,31 +53,25 @@ class Curves extends Drawing {
     this.svg.append(this.cursorLayer);
   }
 
-  nothing(plotHeight) {
-    this.height = plotHeight;
-    this.svg.setAttribute("viewBox", `0 0 ${rounded(this.width)} ${plotHeight}`);
-    this.text(this.width / 2, plotHeight / 2, "nothing to draw", {class: "label", "text-anchor": "middle"});
-  }
-
   drawGrid(plotHeight) {
     this.verticalLabel(this.figure.valueLabel);
     const path = [];
     for (const tick of this.yAxis.ticks(plotHeight / 42)) {
-      this.text(this.left - 8, tick.at + 4.5, tick.label, {class: "tick", "text-anchor": "end"});
+      this.text(this.left - 8, tick.at + 4.5, tick.label, {class: 'tick', 'text-anchor': 'end'});
       path.push(`M${rounded(this.left)} ${rounded(tick.at)}H${rounded(this.right)}`);
     }
-    this.line(path.join(""), "grid");
+    this.line(path.join(''), 'grid');
     this.drawXTicks(true);
-    this.line(`M${rounded(this.left)} ${rounded(this.bottom)}H${rounded(this.right)}`, "frame");
-    if (this.yAxis.scale === "linear" && this.yAxis.contains(0)) {
-      this.line(`M${rounded(this.left)} ${rounded(this.yAxis.at(0))}H${rounded(this.right)}`, "frame");
+    this.line(`M${rounded(this.left)} ${rounded(this.bottom)}H${rounded(this.right)}`, 'frame');
+    if (this.yAxis.scale === 'linear' && this.yAxis.contains(0)) {
+      this.line(`M${rounded(this.left)} ${rounded(this.yAxis.at(0))}H${rounded(this.right)}`, 'frame');
     }
   }
 
   // For each series the points by entry of x; null where there is nothing.
   points() {
     const count = this.figure.series ? this.figure.series.entries.length : 1;
-    const ordered = this.figure.series && typeof this.figure.series.entries[0] === "number";
+    const ordered = this.figure.series && typeof this.figure.series.entries[0] === 'number';
     return Array.from({length: count}, (_, series) => {
       const points = this.xAxis.indices.map((index) => {
         const offset = this.figure.offset(this.panel, index, series);
@@ -93,20 +88,24 @@ class Curves extends Drawing {
     for (const run of runsOf(points.map((point) => point && point.half !== null ? point : null))) {
       const upper = run.map((point) => `${rounded(point.x)} ${rounded(atEdge(point.value + point.half))}`);
       const lower = run.map((point) => `${rounded(point.x)} ${rounded(atEdge(point.value - point.half))}`).reverse();
-      const path = run.length > 1 ? `M${upper.concat(lower).join("L")}Z` : `M${upper[0]}L${lower[0]}`;
-      const style = run.length > 1 ? {fill: color} : {stroke: color, "stroke-width": 6};
-      this.svg.append(svg("path", {d: path, class: "band", "data-series": series, ...style}));
+      const path = run.length > 1 ? `M${upper.concat(lower).join('L')}Z` : `M${upper[0]}L${lower[0]}`;
+      const style = run.length > 1 ? {fill: color} : {stroke: color, 'stroke-width': 6};
+      this.svg.append(svg('path', {d: path, class: 'band', 'data-series': series, ...style}));
     }
   }
 
   drawCurve({series, points, color, dashes}) {
-    const group = svg("g", {class: "curve", "data-series": series});
-    group.append(svg("path", {d: pathOf(points), stroke: color, "stroke-dasharray": dashes}));
+    const group = svg('g', {class: 'curve', 'data-series': series});
+    group.append(svg('path', {d: pathOf(points), stroke: color, 'stroke-dasharray': dashes}));
     const drawn = points.filter((point) => point);
     if (drawn.length <= mostMarkers && this.curves.length <= paletteSize) {
       for (const point of drawn) {
-        group.append(svg("path", {d: markerPaths[series % markerPaths.length], fill: color, class: "marker",
-                                  transform: `translate(${rounded(point.x)} ${rounded(point.y)})`}));
+        group.append(svg('path', {
+          d: markerPaths[series % markerPaths.length],
+          fill: color,
+          class: 'marker',
+          transform: `translate(${rounded(point.x)} ${rounded(point.y)})`
+        }));
       }
     }
     this.svg.append(group);
@@ -123,16 +122,16 @@ class Curves extends Drawing {
     labels.sort((a, b) => a.y - b.y);
     for (let i = 1; i < labels.length; ++i) labels[i].y = Math.max(labels[i].y, labels[i - 1].y + labelStep);
     let limit = this.bottom;
-    for (const label of labels.toReversed()) {
+    for (const label of labels.slice().reverse()) {
       label.y = Math.min(label.y, limit);
       limit = label.y - labelStep;
     }
     for (const {series, color, end, y} of labels) {
       if (Math.abs(y - end.y) > 3 || this.right - end.x > 40) {
         const path = `M${rounded(end.x + 6)} ${rounded(end.y)}L${rounded(this.right + 6)} ${rounded(y)}`;
-        this.svg.append(svg("path", {d: path, stroke: color, class: "leader"}));
+        this.svg.append(svg('path', {d: path, stroke: color, class: 'leader'}));
       }
-      this.text(this.right + 10, y + 4.5, names[series], {fill: color, class: "series-name", "data-series": series});
+      this.text(this.right + 10, y + 4.5, names[series], {fill: color, class: 'series-name', 'data-series': series});
     }
   }
 
@@ -150,18 +149,23 @@ class Curves extends Drawing {
 
   moved(cursor, key) {
     const last = this.curves.length - 1;
-    if (key === "ArrowLeft") return {...cursor, index: this.xAxis.moved(cursor.index, -1)};
-    if (key === "ArrowRight") return {...cursor, index: this.xAxis.moved(cursor.index, 1)};
-    if (key === "ArrowUp") return {...cursor, series: Math.max(cursor.series - 1, 0)};
+    if (key === 'ArrowLeft') return {...cursor, index: this.xAxis.moved(cursor.index, -1)};
+    if (key === 'ArrowRight') return {...cursor, index: this.xAxis.moved(cursor.index, 1)};
+    if (key === 'ArrowUp') return {...cursor, series: Math.max(cursor.series - 1, 0)};
     return {...cursor, series: Math.min(cursor.series + 1, last)};
   }
 
   show({index, series}) {
     const figure = this.figure, x = this.xAxis.at(index);
-    this.cursorLayer.append(svg("path", {d: `M${rounded(x)} ${rounded(this.top)}V${rounded(this.bottom)}`, class: "guide"}));
+    this.cursorLayer.append(
+        svg('path', {d: `M${rounded(x)} ${rounded(this.top)}V${rounded(this.bottom)}`, class: 'guide'}));
     const rows = figure.coordinates(this.panel).concat([[figure.x.label, entryText(figure.x.entries[index])]]);
     const described = this.curves.length <= mostDescribed ? this.curves : [this.curves[series]];
     let y = (this.top + this.bottom) / 2;
+    if (described.length < this.curves.length) {
+      const {points, color} = described[0];
+      this.cursorLayer.append(svg('path', {d: pathOf(points), stroke: color, class: 'picked'}));
+    }
     for (const curve of described) {
       const point = curve.points.find((candidate) => candidate?.index === index);
       const isNearest = curve.series === series;
@@ -169,7 +173,7 @@ class Curves extends Drawing {
       const value = figure.valueText(figure.offset(this.panel, index, curve.series));
       rows.push([label, value, {color: figure.series && curve.color, strong: isNearest}]);
       if (!point) continue;
-      this.cursorLayer.append(svg("circle", {cx: point.x, cy: point.y, r: isNearest ? 6 : 4, fill: curve.color}));
+      this.cursorLayer.append(svg('circle', {cx: point.x, cy: point.y, r: isNearest ? 6 : 4, fill: curve.color}));
       if (isNearest) y = point.y;
     }
     return {x, y, rows};

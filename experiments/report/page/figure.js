@@ -4,30 +4,33 @@ const narrowestPanel = 300;  // pixels
 
 class Figure {
   constructor(article) {
-    Object.assign(this, JSON.parse(article.querySelector("script").textContent));
-    const unit = (value) => value === null ? null : this.exponent < 0 ? value / 10 ** -this.exponent : value * 10 ** this.exponent;
+    Object.assign(this, JSON.parse(article.querySelector('script').textContent));
+    const unit = (value) => value === null ? null :
+        this.exponent < 0                  ? value / 10 ** -this.exponent :
+                                             value * 10 ** this.exponent;
     this.values = this.values.map(unit);
     this.halfWidths = this.halfWidths.map(unit);
     let stride = 1;
-    for (const dimension of this.dimensions.toReversed()) {
+    for (const dimension of this.dimensions.slice().reverse()) {
       dimension.stride = stride;
       stride *= dimension.entries.length;
     }
     const withRole = (role) => this.dimensions.find((dimension) => dimension.role === role);
-    [this.x, this.y, this.series, this.panel] = ["x", "y", "series", "panel"].map(withRole);
-    this.controls = this.dimensions.filter(({role}) => role === "choice" || role === "slider");
+    [this.x, this.y, this.series, this.panel] = ['x', 'y', 'series', 'panel'].map(withRole);
+    this.controls = this.dimensions.filter(({role}) => role === 'choice' || role === 'slider');
     this.panelCount = this.panel ? this.panel.entries.length : 1;
-    this.title = article.querySelector("h3").textContent;
-    this.build(article.querySelector(".stage"));
+    this.title = article.querySelector('h3').textContent;
+    this.build(article.querySelector('.stage'));
   }
 
   build(stage) {
-    this.state = html("p", {className: "state"});
-    this.legend = html("div", {className: "legend"});
-    this.panels = html("div", {className: "panels"});
-    this.numbers = html("details", {className: "numbers"}, html("summary", {textContent: "Numbers"}));
-    this.numbers.addEventListener("toggle", () => this.fillNumbers());
-    stage.append(html("div", {className: "controls"}, ...controlsOf(this)), this.state, this.legend, this.panels, this.numbers);
+    this.state = html('p', {className: 'state'});
+    this.legend = html('div', {className: 'legend'});
+    this.panels = html('div', {className: 'panels'});
+    this.numbers = html('details', {className: 'numbers'}, html('summary', {textContent: 'Numbers'}));
+    this.numbers.addEventListener('toggle', () => this.fillNumbers());
+    stage.append(
+        html('div', {className: 'controls'}, ...controlsOf(this)), this.state, this.legend, this.panels, this.numbers);
     this.draw();
   }
 
@@ -41,52 +44,52 @@ class Figure {
     return offset;
   }
 
-  // All values, with the ends of their intervals in curves, that belong to the present choices: panels and the steps of
-  // a slider have one scale.
+  // The smallest and the largest value that the present choices can show, in curves with the ends of their intervals:
+  // panels and the steps of a slider have one scale. Infinity and -Infinity where there is none.
   extent() {
-    const choices = this.controls.filter(({role}) => role === "choice");
+    const choices = this.controls.filter(({role}) => role === 'choice');
     const x = new EntryAxis(this.x);
-    const isDrawn = x.values.map((value) => x.axis?.shows(value));
-    const values = [];
-    for (let offset = 0; offset < this.values.length; ++offset) {
-      const entry = ({stride, entries}) => Math.floor(offset / stride) % entries.length;
-      const value = this.values[offset];
-      if (value === null || !isDrawn[entry(this.x)] || choices.some((choice) => entry(choice) !== choice.shown)) continue;
-      values.push(value);
-      const half = this.y ? null : this.halfWidths[offset] ?? null;
-      if (half !== null) values.push(value - half, value + half);
-    }
-    return values;
+    const isDrawn = x.values.map((value) => Boolean(x.axis?.shows(value)));
+    const entry = (offset, {stride, entries}) => Math.floor(offset / stride) % entries.length;
+    let low = Infinity, high = -Infinity;
+    const include = (value) => {
+      if (this.logarithmic && value <= 0) return;
+      low = Math.min(low, value);
+      high = Math.max(high, value);
+    };
+    this.values.forEach((value, offset) => {
+      if (value === null || choices.some((choice) => entry(offset, choice) !== choice.shown)) return;
+      if (!isDrawn[entry(offset, this.x)]) return;
+      include(value);
+      const half = this.halfWidths[offset] ?? null;
+      if (this.y || half === null) return;
+      include(value - half);
+      include(value + half);
+    });
+    return [low, high];
   }
 
   colorScale() {
-    let low = Infinity, high = -Infinity;
-    for (const value of this.extent()) {
-      low = Math.min(low, value);
-      high = Math.max(high, value);
-    }
-    if (low > high) [low, high] = [0, 1];
+    let [low, high] = this.range[0] <= this.range[1] ? this.range : [0, 1];
     if (this.diverging) {
       high = Math.max(Math.abs(low), Math.abs(high));
       low = -high;
     }
     if (low === high) [low, high] = [low - 0.5, high + 0.5];
-    return {low, high, fraction: (value) => (value - low) / (high - low)};
+    return {low, high, fraction: (value) => Math.min(1, Math.max(0, (value - low) / (high - low)))};
   }
 
-  marksOf(dimension) {
-    return dimension && dimension.name === this.markDimension ? this.marks : [];
-  }
+  marksOf(dimension) { return dimension && dimension.name === this.markDimension ? this.marks : []; }
 
   // "step 900"; words say themselves what they are.
   entryLabel(dimension, index) {
     const entry = dimension.entries[index];
-    return typeof entry === "number" ? `${dimension.label} ${entry}` : entry;
+    return typeof entry === 'number' ? `${dimension.label} ${entry}` : entry;
   }
 
   valueText(offset) {
     const half = this.halfWidths[offset] ?? null;
-    return numberText(this.values[offset]) + (half === null ? "" : ` ± ${Number(half.toPrecision(2))}`);
+    return numberText(this.values[offset]) + (half === null ? '' : ` ± ${Number(half.toPrecision(2))}`);
   }
 
   // What is chosen, and the panel, as [label, entry].
@@ -96,28 +99,28 @@ class Figure {
     return chosen;
   }
 
-  description(panel) {
-    return [this.title, ...this.coordinates(panel).map((pair) => pair.join(" "))].join(", ");
-  }
+  description(panel) { return [this.title, ...this.coordinates(panel).map((pair) => pair.join(' '))].join(', '); }
 
-  // One drawing with few curves names them at their ends; others have a legend.
-  labelsAtEnds(width, plotHeight) {
-    if (!this.series || this.panel || this.series.entries.length * labelStep > plotHeight) return false;
-    const names = this.series.entries.map((_, index) => textWidth(this.entryLabel(this.series, index)));
-    return Math.max(...names) < 0.27 * width;
+  // One drawing with few curves names them at their ends; for others this is empty, and they have a legend.
+  namesAtEnds(width, plotHeight) {
+    if (!this.series || this.panel || this.series.entries.length * labelStep > plotHeight) return [];
+    const names = this.series.entries.map((_, index) => this.entryLabel(this.series, index));
+    return names.every((name) => textWidth(name, boldFont) < 0.27 * width) ? names : [];
   }
 
   drawLegend() {
-    const count = this.series.entries.length, ordered = typeof this.series.entries[0] === "number";
+    const count = this.series.entries.length, ordered = typeof this.series.entries[0] === 'number';
     const hasMarkers = count <= paletteSize && this.x.entries.length <= mostMarkers;
     this.legend.replaceChildren(...this.series.entries.map((_, index) => {
       const {color, dashes} = seriesStyle(index, count, ordered);
-      const swatch = svg("svg", {viewBox: "0 0 30 12", class: "key", "aria-hidden": "true"},
-                         svg("path", {d: "M1 6H29", stroke: color, "stroke-width": 2, "stroke-dasharray": dashes}));
+      const swatch =
+          svg('svg', {viewBox: '0 0 30 12', class: 'key', 'aria-hidden': 'true'},
+              svg('path', {d: 'M1 6H29', stroke: color, 'stroke-width': 2, 'stroke-dasharray': dashes}));
       if (hasMarkers) {
-        swatch.append(svg("path", {d: markerPaths[index % markerPaths.length], fill: color, transform: "translate(15 6)"}));
+        swatch.append(
+            svg('path', {d: markerPaths[index % markerPaths.length], fill: color, transform: 'translate(15 6)'}));
       }
-      return html("span", {}, swatch, this.entryLabel(this.series, index));
+      return html('span', {}, swatch, this.entryLabel(this.series, index));
     }));
   }
 
@@ -132,27 +135,33 @@ class Figure {
     const width = (room - gap * (columns - 1)) / columns;
     this.panels.style.gridTemplateColumns = `repeat(${columns},minmax(0,1fr))`;
     const clamped = (value, low, high) => Math.min(Math.max(value, low), high);
-    const plotHeight = this.y ? clamped(22 * this.y.entries.length, 120, clamped(0.5 * width, 220, 400))
-                              : clamped(0.5 * width, 200, 340);
+    const plotHeight = this.y ? clamped(22 * this.y.entries.length, 120, clamped(0.5 * width, 220, 400)) :
+                                clamped(0.5 * width, 200, 340);
+    this.range = this.extent();
     const Kind = this.y ? HeatMap : Curves;
     const drawings = Array.from({length: this.panelCount}, (_, panel) => new Kind(this, panel, width, plotHeight));
     this.panels.replaceChildren(...drawings.map((drawing) => drawing.element));
-    if (this.y) this.legend.replaceChildren(colorBar(this, room));
-    else if (this.series && !this.labelsAtEnds(width, plotHeight)) this.drawLegend();
-    else this.legend.replaceChildren();
-    this.state.textContent = this.controls.map((dimension) => `${dimension.label} ${entryText(dimension.entries[dimension.shown])}`).join(" · ");
+    if (this.y)
+      this.legend.replaceChildren(colorBar(this, room));
+    else if (this.series && this.namesAtEnds(width, plotHeight).length === 0)
+      this.drawLegend();
+    else
+      this.legend.replaceChildren();
+    this.state.textContent =
+        this.controls.map((dimension) => `${dimension.label} ${entryText(dimension.entries[dimension.shown])}`)
+            .join(' · ');
     this.fillNumbers();
   }
 
   fillNumbers() {
-    const table = this.numbers.querySelector(".wide");
+    const table = this.numbers.querySelector('.wide');
     table?.remove();
-    if (this.numbers.open) this.numbers.append(html("div", {className: "wide"}, numberTable(this)));
+    if (this.numbers.open) this.numbers.append(html('div', {className: 'wide'}, numberTable(this)));
   }
 }
 
-const tooltip = html("div", {className: "tooltip", hidden: true});
-tooltip.setAttribute("role", "status");
+const tooltip = html('div', {className: 'tooltip', hidden: true});
+tooltip.setAttribute('role', 'status');
 let pointed = null;  // the drawing whose cursor is shown
 
 function hideTooltip() {
@@ -167,10 +176,10 @@ function showTooltip(drawing, cursor) {
   drawing.cursor = cursor;
   const {x, y, rows} = drawing.show(cursor);
   tooltip.replaceChildren(...rows.map(([label, value, {color, strong} = {}]) => {
-    const row = html("div", {className: strong ? "strong" : ""});
-    const swatch = html("span", {className: "swatch"});
+    const row = html('div', {className: strong ? 'strong' : ''});
+    const swatch = html('span', {className: 'swatch'});
     if (color) swatch.style.background = color;
-    row.append(...(color ? [swatch] : []), html("span", {textContent: label}), html("b", {textContent: value}));
+    row.append(...(color ? [swatch] : []), html('span', {textContent: label}), html('b', {textContent: value}));
     return row;
   }));
   tooltip.hidden = false;
@@ -183,45 +192,47 @@ function showTooltip(drawing, cursor) {
 }
 
 function drawingOf(event) {
-  const element = event.target.closest?.(".drawing");
+  const element = event.target.closest?.('.drawing');
   return element?.drawing.xAxis ? element.drawing : null;
 }
 
 function start() {
   document.body.append(tooltip);
-  const figures = [...document.querySelectorAll("article.figure")].map((article) => new Figure(article));
+  const figures = [...document.querySelectorAll('article.figure')].map((article) => new Figure(article));
   const redraw = () => figures.forEach((figure) => figure.draw());
-  addEventListener("resize", redraw);
-  darkScheme.addEventListener("change", redraw);
-  addEventListener("beforeprint", () => {
+  addEventListener('resize', redraw);
+  darkScheme.addEventListener('change', redraw);
+  addEventListener('beforeprint', () => {
     printing = true;
     redraw();
   });
-  addEventListener("afterprint", () => {
+  addEventListener('afterprint', () => {
     printing = false;
     redraw();
   });
-  for (const type of ["pointermove", "pointerdown"]) {
+  for (const type of ['pointermove', 'pointerdown']) {
     document.addEventListener(type, (event) => {
       const drawing = drawingOf(event);
       if (!drawing) return hideTooltip();
       const box = drawing.svg.getBoundingClientRect(), scale = drawing.width / box.width;
       const x = (event.clientX - box.left) * scale, y = (event.clientY - box.top) * scale;
       const isInside = x >= drawing.left && x <= drawing.right && y >= drawing.top && y <= drawing.bottom;
-      if (isInside) showTooltip(drawing, drawing.cursorAt(x, y));
-      else hideTooltip();
+      if (isInside)
+        showTooltip(drawing, drawing.cursorAt(x, y));
+      else
+        hideTooltip();
     });
   }
-  document.addEventListener("keydown", (event) => {
+  document.addEventListener('keydown', (event) => {
     const drawing = drawingOf(event);
-    if (event.key === "Escape") hideTooltip();
-    if (!drawing || !event.key.startsWith("Arrow")) return;
+    if (event.key === 'Escape') hideTooltip();
+    if (!drawing || !event.key.startsWith('Arrow')) return;
     event.preventDefault();
     const first = () => drawing.cursorAt(drawing.left, drawing.bottom);
     showTooltip(drawing, drawing.cursor ? drawing.moved(drawing.cursor, event.key) : first());
   });
-  document.addEventListener("focusout", hideTooltip);
-  addEventListener("scroll", hideTooltip, {passive: true});
+  document.addEventListener('focusout', hideTooltip);
+  addEventListener('scroll', hideTooltip, {passive: true});
 }
 
 start();

@@ -5,18 +5,18 @@ class HeatMap extends Drawing {
     super(figure, panel, width);
     const xAxis = new EntryAxis(figure.x, {cells: true});
     this.yAxis = new EntryAxis(figure.y, {cells: true});
+    if (!xAxis.axis || !this.yAxis.axis) return this.drawNothing(plotHeight);
     this.yAxis.place(plotHeight, 0);
     const widest = Math.max(...this.yTicks().map((tick) => Math.min(textWidth(tick.label), widestTick)));
     this.layOut(widest + 12, 10, plotHeight, xAxis);
     this.yAxis.place(this.bottom, this.top);
-    this.scale = figure.colorScale();
     this.verticalLabel(figure.y.label);
     const ticks = [];
     for (const tick of this.yTicks()) {
-      this.text(this.left - 8, tick.at + 4.5, fitted(tick.label, widestTick), {class: "tick", "text-anchor": "end"});
+      this.text(this.left - 8, tick.at + 4.5, fitted(tick.label, widestTick), {class: 'tick', 'text-anchor': 'end'});
       ticks.push(`M${rounded(this.left - 4)} ${rounded(tick.at)}H${rounded(this.left)}`);
     }
-    this.line(ticks.join(""), "frame");
+    this.line(ticks.join(''), 'frame');
     this.drawXTicks(false);
     this.paint();
     this.drawMarks();
@@ -24,38 +24,50 @@ class HeatMap extends Drawing {
     this.svg.append(this.cursorLayer);
   }
 
-  yTicks() {
-    return this.yAxis.ticks(() => 13);
-  }
+  yTicks() { return this.yAxis.ticks(() => 13); }
 
-  value(x, y) {
-    return this.figure.values[this.figure.offset(this.panel, x, y)];
+  // Pixels by entry of y and x; 0 where there is nothing.
+  cellColors() {
+    const {x, y, values, diverging} = this.figure;
+    const table = colorTable(diverging), scale = this.figure.colorScale();
+    const colors = new Uint32Array(x.entries.length * y.entries.length);
+    for (let row = 0; row < y.entries.length; ++row) {
+      for (let column = 0; column < x.entries.length; ++column) {
+        const value = values[this.figure.offset(this.panel, column, row)];
+        if (value !== null) colors[row * x.entries.length + column] = table[Math.round(255 * scale.fraction(value))];
+      }
+    }
+    return colors;
   }
 
   paint() {
-    const canvas = html("canvas");
+    const canvas = html('canvas');
     const width = this.right - this.left, height = this.bottom - this.top;
     canvas.width = Math.round(width * devicePixelRatio);
     canvas.height = Math.round(height * devicePixelRatio);
     Object.assign(canvas.style, {
-      left: `${100 * this.left / this.width}%`, width: `${100 * width / this.width}%`,
-      top: `${100 * this.top / this.height}%`, height: `${100 * height / this.height}%`,
+      left: `${100 * this.left / this.width}%`,
+      width: `${100 * width / this.width}%`,
+      top: `${100 * this.top / this.height}%`,
+      height: `${100 * height / this.height}%`,
     });
-    const columns = Array.from({length: canvas.width}, (_, i) => this.xAxis.indexAt(this.left + (i + 0.5) / devicePixelRatio));
-    const rows = Array.from({length: canvas.height}, (_, i) => this.yAxis.indexAt(this.top + (i + 0.5) / devicePixelRatio));
-    const context = canvas.getContext("2d");
+    const columns =
+        Array.from({length: canvas.width}, (_, i) => this.xAxis.indexAt(this.left + (i + 0.5) / devicePixelRatio));
+    const rows =
+        Array.from({length: canvas.height}, (_, i) => this.yAxis.indexAt(this.top + (i + 0.5) / devicePixelRatio));
+    const context = canvas.getContext('2d');
     const image = context.createImageData(canvas.width, canvas.height);
     const pixels = new Uint32Array(image.data.buffer);
-    const table = colorTable(this.figure.diverging);
+    const colors = this.cellColors(), entries = this.figure.x.entries.length;
     let at = 0;
-    rows.forEach((y, row) => {
-      columns.forEach((x, column) => {
-        const value = this.value(x, y);
+    for (let row = 0; row < canvas.height; ++row) {
+      const start = rows[row] * entries;
+      for (let column = 0; column < canvas.width; ++column) {
+        const color = colors[start + columns[column]];
         // Hatched where there is nothing.
-        pixels[at++] = value === null ? ((row + column) % 8 < 1.5 * devicePixelRatio ? 0x80808080 : 0)
-                                      : table[Math.round(255 * this.scale.fraction(value))];
-      });
-    });
+        pixels[at++] = color !== 0 || (row + column) / devicePixelRatio % 8 >= 1 ? color : 0x80808080;
+      }
+    }
     context.putImageData(image, 0, 0);
     this.element.prepend(canvas);
   }
@@ -65,29 +77,27 @@ class HeatMap extends Drawing {
     for (const mark of this.figure.marksOf(this.figure.y)) {
       if (!this.yAxis.axis.contains(mark.at)) continue;
       const y = this.yAxis.axis.at(mark.at);
-      this.line(`M${rounded(this.left)} ${rounded(y)}H${rounded(this.right)}`, "mark");
+      this.line(`M${rounded(this.left)} ${rounded(y)}H${rounded(this.right)}`, 'mark');
       const label = fitted(mark.label, this.right - this.left - 12);
       const below = y - this.top < 20;
-      this.text(this.right - 6, y + (below ? 15 : -5), label, {class: "mark-label", "text-anchor": "end"});
+      this.text(this.right - 6, y + (below ? 15 : -5), label, {class: 'mark-label', 'text-anchor': 'end'});
     }
   }
 
   // A cursor is an entry of x and one of y.
-  cursorAt(x, y) {
-    return {x: this.xAxis.indexAt(x), y: this.yAxis.indexAt(y)};
-  }
+  cursorAt(x, y) { return {x: this.xAxis.indexAt(x), y: this.yAxis.indexAt(y)}; }
 
   moved(cursor, key) {
-    if (key === "ArrowLeft") return {...cursor, x: this.xAxis.moved(cursor.x, -1)};
-    if (key === "ArrowRight") return {...cursor, x: this.xAxis.moved(cursor.x, 1)};
-    if (key === "ArrowUp") return {...cursor, y: this.yAxis.moved(cursor.y, 1)};
+    if (key === 'ArrowLeft') return {...cursor, x: this.xAxis.moved(cursor.x, -1)};
+    if (key === 'ArrowRight') return {...cursor, x: this.xAxis.moved(cursor.x, 1)};
+    if (key === 'ArrowUp') return {...cursor, y: this.yAxis.moved(cursor.y, 1)};
     return {...cursor, y: this.yAxis.moved(cursor.y, -1)};
   }
 
   show({x, y}) {
     const [left, right] = this.xAxis.cell(x), [bottom, top] = this.yAxis.cell(y);
     const cell = {x: left, y: top, width: right - left, height: bottom - top};
-    this.cursorLayer.append(svg("rect", {...cell, class: "cell-halo"}), svg("rect", {...cell, class: "cell"}));
+    this.cursorLayer.append(svg('rect', {...cell, class: 'cell-halo'}), svg('rect', {...cell, class: 'cell'}));
     const figure = this.figure;
     const rows = figure.coordinates(this.panel).concat([
       [figure.y.label, entryText(figure.y.entries[y])],
@@ -109,19 +119,31 @@ function colorTable(diverging) {
 // A bar of the colours with numbers, for all maps of a figure.
 function colorBar(figure, width) {
   const scale = figure.colorScale(), map = colorMap(figure.diverging);
-  const barWidth = Math.min(width, 360), left = 22, right = barWidth - 22;
-  const bar = svg("svg", {viewBox: `0 0 ${barWidth} 52`, class: "color-bar", role: "img", "aria-label": figure.valueLabel,
-                          style: `max-width:${barWidth}px`});
-  bar.append(svg("text", {x: left, y: 13, class: "label"}, fitted(figure.valueLabel, barWidth - left)));
+  const barWidth = Math.min(width, 360), left = 1, right = barWidth - 24;
+  const bar = svg('svg', {
+    viewBox: `0 0 ${barWidth} 52`,
+    class: 'color-bar',
+    role: 'img',
+    'aria-label': figure.valueLabel,
+    style: `max-width:${barWidth}px`
+  });
+  bar.append(svg('text', {x: left, y: 13, class: 'label'}, fitted(figure.valueLabel, barWidth - left)));
   const steps = 64;
   for (let i = 0; i < steps; ++i) {
-    bar.append(svg("rect", {x: left + (right - left) * i / steps, y: 20, width: (right - left) / steps + 0.5, height: 12,
-                            fill: cssColor(map((i + 0.5) / steps))}));
+    bar.append(svg('rect', {
+      x: left + (right - left) * i / steps,
+      y: 20,
+      width: (right - left) / steps + 0.5,
+      height: 12,
+      fill: cssColor(map((i + 0.5) / steps))
+    }));
   }
-  const axis = new Axis("linear", scale.low, scale.high).place(left, right);
+  const axis = new Axis('linear', scale.low, scale.high).place(left, right);
   for (const tick of axis.ticks(5)) {
-    bar.append(svg("path", {d: `M${rounded(tick.at)} 32v4`, class: "frame"}),
-               svg("text", {x: tick.at, y: 49, class: "tick", "text-anchor": "middle"}, tick.label));
+    const center = Math.max(tick.at, textWidth(tick.label) / 2);
+    bar.append(
+        svg('path', {d: `M${rounded(tick.at)} 32v4`, class: 'frame'}),
+        svg('text', {x: center, y: 49, class: 'tick', 'text-anchor': 'middle'}, tick.label));
   }
   return bar;
 }
