@@ -17,12 +17,7 @@ namespace phasor {
 namespace {
 
 constexpr Ablation kinds[] = {Ablation::stop, Ablation::remove, Ablation::mean};
-
-Measurement zeros(const std::string& name, const std::vector<Dimension>& dimensions) {
-  Measurement m(name, dimensions);
-  std::fill(m.values.begin(), m.values.end(), 0);
-  return m;
-}
+constexpr int64_t probed_kinds = 2;  // the first of them, for their U-shape and head scores too
 
 // Where the losses of one ablation go: a row of the last dimension, length.
 struct Row {
@@ -35,7 +30,7 @@ struct Job {
   Ablation ablation;
   Ablated which;
   std::vector<Row> rows = {};
-  bool is_probed = false;  // for the U-shape and the head scores
+  bool is_probed = false;
 };
 
 struct LossChange {
@@ -64,12 +59,13 @@ bool stands_still(const Components& components, const Ablated& which, int64_t co
   return true;
 }
 
+// The ablations of a sweep, each once.
 class Plan {
  public:
   explicit Plan(const Components& components) : components_(components) {}
 
-  // Nothing is planned if the ablation cannot change anything. The components at the ends of a range that stand still
-  // already are not part of what is stopped, so that equal ablations are found equal.
+  // The job that fills the row; none if the ablation cannot change anything. The components at the ends of a range that
+  // stand still already are not part of what is stopped, so that equal ablations are found equal.
   Job* add(Ablation ablation, Ablated which, const Row& row) {
     if (ablation == Ablation::stop) {
       while (which.first <= which.last && stands_still(components_, which, which.first)) ++which.first;
@@ -93,35 +89,81 @@ class Plan {
   std::map<std::tuple<Ablation, int64_t, int64_t, int64_t, int64_t>, Job> jobs_;
 };
 
-void subtract(std::vector<double>& from, const std::vector<double>& other) {
-  for (size_t i = 0; i < from.size(); ++i) from[i] -= other[i];
+std::vector<Job> jobs_of(AblationSweep& sweep, const Components& components, const ModelShape& shape,
+                         const DissectSettings& settings) {
+  Plan plan(components);
+  const int64_t size = components.size;
+  for (int64_t kind = 0; kind < std::ssize(kinds); ++kind)
+    for (int64_t component = 0; component < size; ++component) {
+      const auto add = [&](int64_t way, int64_t first, int64_t last) {
+        return plan.add(kinds[kind], {first, last, settings.layer, settings.head},
+                        {&sweep.loss, &sweep.loss_error, {kind, way, component}});
+      };
+      Job* const alone = add(0, component, component);
+      if (alone && kind < probed_kinds) alone->is_probed = true;
+      add(1, 0, component);
+      add(2, component, size - 1);
+    }
+  const int64_t group = shape.heads / (shape.kv_heads == 0 ? shape.heads : shape.kv_heads);
+  for (int64_t layer = 0; layer < shape.layers; ++layer)
+    for (int64_t head = 0; head < shape.heads; ++head)
+      for (int64_t component = 0; component < size; ++component)
+        plan.add(Ablation::stop, {component, component, layer, head / group * group},
+                 {&sweep.of_head, &sweep.of_head_error, {layer, head, component}});
+  return plan.jobs();
 }
 
-// Puts the values of a part into the whole, at the first indices `at`.
-void put(Measurement& whole, const std::vector<int64_t>& at, const Measurement& part) {
-  std::vector<int64_t> first = at;
+// What is asked of the intact model and, for its changes, of some of the others.
+struct Probe {
+  Tensor random_ids, repeated_ids;
+  const DissectSettings& settings;
+
+  struct Answer {
+    Measurement u_depth, head_score;
+  };
+  Answer of(const Transformer& model) const {
+    return {u_shape(model, random_ids, settings).depth, head_scores(model, repeated_ids)};
+  }
+};
+
+// whole[first indices, ...] = after - before
+void put_change(Measurement& whole, std::vector<int64_t> first, const Measurement& before, const Measurement& after) {
   first.resize(whole.dimensions.size(), 0);
-  std::copy(part.values.begin(), part.values.end(), &whole.at(first));
+  double* const to = &whole.at(first);
+  for (size_t i = 0; i < before.values.size(); ++i) to[i] = after.values[i] - before.values[i];
 }
 
-AblationSweep empty_sweep(const Transformer& model, int64_t size, const std::vector<int64_t>& lengths) {
-  const Dimension component = indices("component", size), layer = indices("layer", model.shape().layers),
-                  head = indices("head", model.shape().heads);
-  const Dimension kind{.name = "kind", .words = {"stop", "remove", "mean"}},
-      probed_kind{.name = "kind", .words = {"stop", "remove"}},
-      way{.name = "way", .words = {"alone", "from fast", "from slow"}};
-  Dimension length{.name = "length"};
+Measurement with_dimensions(const std::string& name, std::vector<Dimension> first, const Measurement& of) {
+  first.insert(first.end(), of.dimensions.begin(), of.dimensions.end());
+  return {name, first};
+}
+
+// All zeros: what no job fills.
+AblationSweep empty_sweep(const ModelShape& shape, int64_t size, const std::vector<int64_t>& lengths,
+                          const Probe::Answer& intact) {
+  const Dimension component = indices("component", size), layer = indices("layer", shape.layers),
+                  head = indices("head", shape.heads);
+  Dimension kind{.name = "kind"}, length{.name = "length"};
+  for (const Ablation ablation : kinds) kind.words.push_back(name_of(ablation));
   for (const int64_t tokens : lengths) length.numbers.push_back(static_cast<double>(tokens));
-  return {.loss = zeros("ablation", {kind, way, component, length}),
-          .loss_error = zeros("ablation_error", {kind, way, component, length}),
-          .of_head = zeros("ablation_of_head", {layer, head, component, length}),
-          .of_head_error = zeros("ablation_of_head_error", {layer, head, component, length}),
-          .u_depth = {},
-          .head_score = {}};
+  const Dimension way{.name = "way", .words = {"alone", "from fast", "from slow"}};
+  Dimension probed = kind;
+  probed.words.resize(probed_kinds);
+  AblationSweep sweep{.loss = {"ablation", {kind, way, component, length}},
+                      .loss_error = {"ablation_error", {kind, way, component, length}},
+                      .of_head = {"ablation_of_head", {layer, head, component, length}},
+                      .of_head_error = {"ablation_of_head_error", {layer, head, component, length}},
+                      .u_depth = with_dimensions("ablation_u_depth", {probed, component}, intact.u_depth),
+                      .head_score = with_dimensions("ablation_head_score", {probed, component}, intact.head_score)};
+  for (Measurement* const m :
+       {&sweep.loss, &sweep.loss_error, &sweep.of_head, &sweep.of_head_error, &sweep.u_depth, &sweep.head_score})
+    std::fill(m->values.begin(), m->values.end(), 0);
+  return sweep;
 }
 
-void stop_if_told() {
+Evaluation evaluated_unless_told(const Transformer& model, const Split& text, int64_t length, int64_t bytes) {
   if (const int signal = remembered_signal()) throw Interrupted(signal, "stopped before the ablations were done");
+  return evaluate(model, text.held_out, length, bytes);
 }
 
 }  // namespace
@@ -141,58 +183,28 @@ std::vector<int64_t> ablation_lengths(const Transformer& model, const DissectSet
 AblationSweep ablation_sweep(const Transformer& model, const Split& text, const DissectSettings& settings,
                              const std::string& label, bool quiet) {
   const Components components = components_of(model);
-  const int64_t size = components.size, layers = model.shape().layers, heads = model.shape().heads,
-                train_length = model.shape().train_length,
-                group = heads / (model.shape().kv_heads == 0 ? heads : model.shape().kv_heads);
   // Refuses a layer or head that the model lacks.
   ablated(model, components, Ablation::stop, {.layer = settings.layer, .head = settings.head});
   const std::vector<int64_t> lengths = ablation_lengths(model, settings);
-  AblationSweep sweep = empty_sweep(model, size, lengths);
-
-  Plan plan(components);
-  for (const Ablation kind : kinds)
-    for (int64_t component = 0; component < size; ++component) {
-      const std::pair<int64_t, int64_t> ranges[] = {{component, component}, {0, component}, {component, size - 1}};
-      for (int64_t way = 0; way < 3; ++way) {
-        const Ablated which = {ranges[way].first, ranges[way].second, settings.layer, settings.head};
-        Job* const job =
-            plan.add(kind, which, {&sweep.loss, &sweep.loss_error, {static_cast<int64_t>(kind), way, component}});
-        if (job && way == 0 && kind != Ablation::mean) job->is_probed = true;
-      }
-    }
-  for (int64_t layer = 0; layer < layers; ++layer)
-    for (int64_t head = 0; head < heads; ++head)
-      for (int64_t component = 0; component < size; ++component)
-        plan.add(Ablation::stop, {component, component, layer, head / group * group},
-                 {&sweep.of_head, &sweep.of_head_error, {layer, head, component}});
-  const std::vector<Job> jobs = plan.jobs();
-
-  const auto evaluated = [&](const Transformer& reading, int64_t length) {
-    stop_if_told();
-    return evaluate(reading, text.held_out, length, settings.bytes).loss_by_window;
-  };
-  std::vector<std::vector<double>> intact;
-  for (const int64_t length : lengths) intact.push_back(evaluated(model, length));
+  const int64_t train_length = model.shape().train_length;
+  std::vector<Evaluation> intact;
+  for (const int64_t length : lengths) intact.push_back(evaluated_unless_told(model, text, length, settings.bytes));
   const ChannelMeans means =
       channel_means(model, evaluation_windows(text.held_out, train_length, settings.bytes).inputs);
-  const Tensor random_ids = random_windows(text.train, settings.sequences, train_length),
-               repeated_ids = repeated_windows(text.train, settings.sequences, train_length);
-  const UShape intact_u = u_shape(model, random_ids, settings);
-  const Measurement intact_scores = head_scores(model, repeated_ids);
-  const Dimension component_axis = indices("component", size),
-                  probed_kinds{.name = "kind", .words = {"stop", "remove"}};
-  sweep.u_depth = zeros("ablation_u_depth", {probed_kinds, component_axis, intact_u.depth.dimensions[0]});
-  std::vector<Dimension> of_scores = {probed_kinds, component_axis};
-  of_scores.insert(of_scores.end(), intact_scores.dimensions.begin(), intact_scores.dimensions.end());
-  sweep.head_score = zeros("ablation_head_score", of_scores);
+  const Probe probe{.random_ids = random_windows(text.train, settings.sequences, train_length),
+                    .repeated_ids = repeated_windows(text.train, settings.sequences, train_length),
+                    .settings = settings};
+  const Probe::Answer intact_answer = probe.of(model);
+  AblationSweep sweep = empty_sweep(model.shape(), components.size, lengths, intact_answer);
 
+  const std::vector<Job> jobs = jobs_of(sweep, components, model.shape(), settings);
   Progress progress(label, std::ssize(jobs), quiet);
-  for (int64_t done = 0; done < std::ssize(jobs); ++done) {
-    const Job& job = jobs[static_cast<size_t>(done)];
+  for (size_t done = 0; done < jobs.size(); ++done) {
+    const Job& job = jobs[done];
     const Transformer changed = ablated(model, components, job.ablation, job.which, means);
     for (size_t i = 0; i < lengths.size(); ++i) {
-      const std::vector<double> losses = evaluated(changed, lengths[i]);
-      const LossChange change = change_of(intact[i], losses);
+      const Evaluation e = evaluated_unless_told(changed, text, lengths[i], settings.bytes);
+      const LossChange change = change_of(intact[i].loss_by_window, e.loss_by_window);
       for (Row row : job.rows) {
         row.index.push_back(static_cast<int64_t>(i));
         row.change->at(row.index) = change.mean;
@@ -200,14 +212,12 @@ AblationSweep ablation_sweep(const Transformer& model, const Split& text, const 
       }
     }
     if (job.is_probed) {
-      UShape u = u_shape(changed, random_ids, settings);
-      Measurement scores = head_scores(changed, repeated_ids);
-      subtract(u.depth.values, intact_u.depth.values);
-      subtract(scores.values, intact_scores.values);
-      put(sweep.u_depth, {static_cast<int64_t>(job.ablation), job.which.first}, u.depth);
-      put(sweep.head_score, {static_cast<int64_t>(job.ablation), job.which.first}, scores);
+      const Probe::Answer answer = probe.of(changed);
+      const std::vector<int64_t> at = {static_cast<int64_t>(job.ablation), job.which.first};
+      put_change(sweep.u_depth, at, intact_answer.u_depth, answer.u_depth);
+      put_change(sweep.head_score, at, intact_answer.head_score, answer.head_score);
     }
-    progress.update(done + 1);
+    progress.update(static_cast<int64_t>(done) + 1);
   }
   progress.finish();
   return sweep;

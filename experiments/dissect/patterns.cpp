@@ -65,12 +65,6 @@ void add_to(Measurement& m, std::vector<int64_t> index, const std::vector<double
   }
 }
 
-Measurement zeros(const std::string& name, const std::vector<Dimension>& dimensions) {
-  Measurement m(name, dimensions);
-  std::fill(m.values.begin(), m.values.end(), 0);
-  return m;
-}
-
 }  // namespace
 
 PatternMeasures measure_pattern(const Tensor& pattern) {
@@ -103,11 +97,13 @@ Patterns attention_patterns(const Transformer& model, std::span<const uint8_t> t
   for (const int64_t length : lengths) length_axis.numbers.push_back(static_cast<double>(length));
   const std::vector<Dimension> by_length = {length_axis, layer_axis, head_axis},
                                by_query = {layer_axis, head_axis, indices("query", longest)};
-  Patterns patterns{.sink = zeros("sink", by_length),
-                    .distance = zeros("attended_distance", by_length),
-                    .peak_distance = zeros("peak_distance", by_length),
-                    .entropy = zeros("entropy", by_query),
+  Patterns patterns{.sink = {"sink", by_length},
+                    .distance = {"attended_distance", by_length},
+                    .peak_distance = {"peak_distance", by_length},
+                    .entropy = {"entropy", by_query},
                     .normalised_entropy = {"normalised_entropy", by_query}};
+  for (Measurement* const m : {&patterns.sink, &patterns.distance, &patterns.peak_distance, &patterns.entropy})
+    std::fill(m->values.begin(), m->values.end(), 0);
   for (int64_t i = 0; i < std::ssize(lengths); ++i) {
     const int64_t length = lengths[static_cast<size_t>(i)];
     const Tensor ids = evaluation_windows(text, length, windows * length).inputs;
@@ -166,10 +162,9 @@ std::vector<double> measure_heads(const Tensor& pattern) {
 Measurement head_scores(const Transformer& model, const Tensor& ids) {
   const int64_t layers = model.shape().layers, heads = model.shape().heads, count = ids.extent(0),
                 at_once = windows_at_once(ids.extent(1));
-  Measurement scores =
-      zeros("head_score", {{.name = "score", .words = {"previous token", "duplicate token", "induction"}},
-                           indices("layer", layers),
-                           indices("head", heads)});
+  const Dimension score{.name = "score", .words = {"previous token", "duplicate token", "induction"}};
+  Measurement scores("head_score", {score, indices("layer", layers), indices("head", heads)});
+  std::fill(scores.values.begin(), scores.values.end(), 0);
   for (int64_t first = 0; first < count; first += at_once) {
     const Tensor some = ids.slice(0, first, std::min(first + at_once, count));
     const double weight = static_cast<double>(some.extent(0)) / static_cast<double>(count);

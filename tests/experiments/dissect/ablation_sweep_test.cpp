@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "core/parallel.hpp"
 #include "experiments/dissect/ablation.hpp"
 #include "experiments/dissect/patterns.hpp"
 #include "experiments/dissect/u_shape.hpp"
@@ -128,6 +129,32 @@ TEST_CASE("ablation sweep: stopping what stands still is 0, and no part of a ran
       CHECK(sweep.u_depth.at({1, c, 1}) != 0);
     }
   }
+}
+
+TEST_CASE("ablation sweep: what stands still in front of a range is no part of it either, the rest is") {
+  const Transformer plain = small("rope");
+  const Transformer model =
+      plain.with_encoding(PositionalEncoding::rotary(Spectrum::geometric(4, 10000).map([](Component c) {
+        if (c.index == 0) c.frequency = 0;
+        return c;
+      })));
+  const AblationSweep sweep = swept(model);
+  CHECK(sweep.loss.at({0, 1, 0, 0}) == 0);
+  CHECK(sweep.loss.at({0, 1, 1, 0}) != 0);
+  CHECK(sweep.loss.at({0, 1, 1, 0}) == sweep.loss.at({0, 0, 1, 0}));
+  CHECK(sweep.loss.at({0, 2, 0, 0}) == sweep.loss.at({0, 2, 1, 0}));
+}
+
+TEST_CASE("ablation sweep: the same bits for any number of threads") {
+  const Transformer model = small("rerope");
+  AblationSweep one, many;
+  with_threads(1, [&] { one = swept(model, {.lengths = {40}}); });
+  with_threads(4, [&] { many = swept(model, {.lengths = {40}}); });
+  CHECK(one.loss.values == many.loss.values);
+  CHECK(one.loss_error.values == many.loss_error.values);
+  CHECK(one.of_head.values == many.of_head.values);
+  CHECK(one.u_depth.values == many.u_depth.values);
+  CHECK(one.head_score.values == many.head_score.values);
 }
 
 TEST_CASE("ablation sweep: the one component that does anything is found, in its layer and heads") {
