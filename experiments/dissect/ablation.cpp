@@ -127,6 +127,8 @@ Transformer ablated(const Transformer& model, const Components& components, Abla
                       "; the model has 0 to ", shape.layers - 1, ", and -1 is all (dissect.layer)");
   require<UsageError>(-1 <= which.head && which.head < shape.heads, "ablation", "head ", which.head,
                       "; the model has 0 to ", shape.heads - 1, ", and -1 is all (dissect.head)");
+  require<ValueError>(ablation != Ablation::mean || std::ssize(means.q) == shape.layers, "ablation", "means of ",
+                      means.q.size(), " layers; the model has ", shape.layers, " (channel_means)");
   const PositionalEncoding& intact = model.encoding();
   PositionalEncoding changed = intact;
   if (ablation == Ablation::stop) {

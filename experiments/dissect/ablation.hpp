@@ -31,8 +31,9 @@ struct ChannelMeans {
 };
 ChannelMeans channel_means(const Transformer& model, const Tensor& ids);
 
-// A model that shares the parameters of `model`. UsageError if components, layer or head are not the model's. `means`
-// are read for Ablation::mean only.
+// A model that shares the parameters of `model`, for reading: nothing is recorded through what is stopped. UsageError
+// if components, layer or head are not the model's. Ablation::mean needs `means` (ValueError), the others do not read
+// them.
 Transformer ablated(const Transformer& model, const Components& components, Ablation ablation, const Ablated& which,
                     const ChannelMeans& means = {});
 
