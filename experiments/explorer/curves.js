@@ -40,20 +40,35 @@ function drawMap(container, s, components, description) {
     }
   });
   context.putImageData(image, 0, 0);
-  add(svg, 'image', {href: canvas.toDataURL(), x: axis.left, y: top, width: columns, height: bottom - top,
-    preserveAspectRatio: 'none', style: 'image-rendering:pixelated'});
+  add(svg, 'image', {
+    href: canvas.toDataURL(),
+    x: axis.left,
+    y: top,
+    width: columns,
+    height: bottom - top,
+    preserveAspectRatio: 'none',
+    style: 'image-rendering:pixelated'
+  });
   components.forEach((component, y) => hatchUnseen(svg, axis, s, component, top + row * y, row));
   const step = stepOf(components.length, 8);
   for (let index = 0; index < components.length; index += Math.max(1, step))
     add(svg, 'text', {x: left - 6, y: top + row * (index + 0.5) + 4.5, 'text-anchor': 'end'}, index);
   add(svg, 'text', {x: 0, y: 11}, 'component');
-  add(svg, 'rect', {x: axis.left, y: top + row * s.component, width: columns, height: row, fill: 'none',
-    stroke: 'var(--ink)', class: 'selected'});
+  add(svg, 'rect', {
+    x: axis.left,
+    y: top + row * s.component,
+    width: columns,
+    height: row,
+    fill: 'none',
+    stroke: 'var(--ink)',
+    class: 'selected'
+  });
   distanceTicks(svg, axis, bottom);
   lineAtLength(svg, axis, s, top, bottom);
   const marker = add(svg, 'path', {stroke: 'var(--ink)', 'stroke-dasharray': '2 2'});
   return {
-    svg, rowAt: y => clamp(Math.floor((y - top) / row), 0, components.length - 1),
+    svg,
+    rowAt: y => clamp(Math.floor((y - top) / row), 0, components.length - 1),
     move: distance => marker.setAttribute('d', `M${rounded(axis.at(distance))} ${top}V${bottom}`),
   };
 }
@@ -82,10 +97,16 @@ function compare(container, s, {ropes, chosen, label, height = 250, description,
     x -= 40;
   }
   for (const {f, color} of curves)
-    add(chart.svg, 'path', {d: curve(chart.axis, chart.yOf, f), fill: 'none', stroke: color, 'stroke-width': 1.6,
-      'stroke-linejoin': 'round', class: 'curve'});
-  const dots = curves.map(({color}) =>
-    add(chart.svg, 'circle', {r: 5, fill: color, stroke: 'var(--paper)', 'stroke-width': 1.5}));
+    add(chart.svg, 'path', {
+      d: curve(chart.axis, chart.yOf, f),
+      fill: 'none',
+      stroke: color,
+      'stroke-width': 1.6,
+      'stroke-linejoin': 'round',
+      class: 'curve'
+    });
+  const dots = curves.map(
+      ({color}) => add(chart.svg, 'circle', {r: 5, fill: color, stroke: 'var(--paper)', 'stroke-width': 1.5}));
   return distance => {
     chart.move(distance);
     curves.forEach(({f}, i) => {
@@ -122,15 +143,23 @@ function drawUnseen(container, s, components, description) {
   for (const c of components) {
     const seen = angleTrained(c, s) / turn, later = angleRead(c, s) / turn;
     const x = rounded(left + step * (c.index + 0.1)), bar = rounded(step * 0.8);
-    add(svg, 'rect', {x, width: bar, y: rounded(yOf(seen)), height: rounded(bottom - yOf(seen)), fill: 'var(--seen)',
-      opacity: 0.6});
+    add(svg, 'rect',
+        {x, width: bar, y: rounded(yOf(seen)), height: rounded(bottom - yOf(seen)), fill: 'var(--seen)', opacity: 0.6});
     if (showsNew(c, s))
-      add(svg, 'rect', {x, width: bar, y: rounded(yOf(later)), height: rounded(yOf(seen) - yOf(later)),
-        fill: 'url(#hatch)', stroke: 'var(--unseen)', class: 'unseen_bar'});
+      add(svg, 'rect', {
+        x,
+        width: bar,
+        y: rounded(yOf(later)),
+        height: rounded(yOf(seen) - yOf(later)),
+        fill: 'url(#hatch)',
+        stroke: 'var(--unseen)',
+        class: 'unseen_bar'
+      });
   }
   const still = stopped(components), last = components.length;
   if (still.length > 0 && last - still[0].index === still.length)
-    add(svg, 'text', {x: left + step * (still[0].index + last) / 2, y: bottom - 8, 'text-anchor': 'middle'}, 'stand still');
+    add(svg, 'text', {x: left + step * (still[0].index + last) / 2, y: bottom - 8, 'text-anchor': 'middle'},
+        'stand still');
   const every = Math.max(1, stepOf(components.length, Math.floor((right - left) / 34)));
   for (let index = 0; index < components.length; index += every)
     add(svg, 'text', {x: left + step * (index + 0.5), y: bottom + 16, 'text-anchor': 'middle'}, index);

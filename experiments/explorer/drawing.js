@@ -45,10 +45,18 @@ function distanceAxis(end, logarithmic, left, right) {
     const factor = 2 ** Math.ceil(Math.log2(end) / Math.max(2, (right - left) / 62));
     for (let t = 1; t <= end; t *= factor) ticks.push(t);
   } else {
-    const step = 2 ** Math.ceil(Math.log2(end / Math.max(2, (right - left) / 75)));  // L and s L are often powers of two
+    const step =
+        2 ** Math.ceil(Math.log2(end / Math.max(2, (right - left) / 75)));  // L and s L are often powers of two
     for (let t = step; t <= end; t += step) ticks.push(t);
   }
-  return {end, left, right, ticks, at: distance => left + f(distance) * scale, distanceAt: x => inverse((x - left) / scale)};
+  return {
+    end,
+    left,
+    right,
+    ticks,
+    at: distance => left + f(distance) * scale,
+    distanceAt: x => inverse((x - left) / scale)
+  };
 }
 
 // The frame: horizontal lines at the values' ticks, distances below, the line at L. Returns where things are, with a
@@ -69,7 +77,12 @@ function distanceChart(container, s, {height, low, high, label, digits = 0, desc
   add(svg, 'text', {x: axis.left, y: 12}, label);
   const marker = add(svg, 'path', {stroke: 'var(--ink)', 'stroke-width': 1, 'stroke-dasharray': '2 2'});
   return {
-    svg, axis, yOf, width, top, bottom,
+    svg,
+    axis,
+    yOf,
+    width,
+    top,
+    bottom,
     move: distance => marker.setAttribute('d', `M${rounded(axis.at(distance))} ${top}V${bottom}`),
   };
 }
@@ -87,7 +100,8 @@ function distanceTicks(svg, axis, bottom) {
 function lineAtLength(svg, axis, s, top, bottom) {
   if (s.factor === 1) return;
   const x = axis.at(s.length), fits = axis.right - x > 70;
-  add(svg, 'path', {d: `M${rounded(x)} ${top - 16}V${bottom}`, stroke: 'var(--ink)', 'stroke-width': 1.5, class: 'length'});
+  add(svg, 'path',
+      {d: `M${rounded(x)} ${top - 16}V${bottom}`, stroke: 'var(--ink)', 'stroke-width': 1.5, class: 'length'});
   add(svg, 'text', {x: fits ? x + 5 : x - 5, y: top - 6, 'text-anchor': fits ? 'start' : 'end', class: 'strong'},
       `L = ${grouped(s.length)}`);
 }
@@ -106,8 +120,14 @@ function curve(axis, yOf, f) {
     let low = Infinity, high = -Infinity, rises = true;
     for (let d = first; d < first + count; d += step) {
       const value = f(d);
-      if (value < low) { low = value; rises = false; }
-      if (value > high) { high = value; rises = true; }
+      if (value < low) {
+        low = value;
+        rises = false;
+      }
+      if (value > high) {
+        high = value;
+        rises = true;
+      }
     }
     const x = axis.at(count === 1 ? first : first + (count - 1) / 2);
     const pair = rises ? [[x, yOf(low)], [x, yOf(high)]] : [[x, yOf(high)], [x, yOf(low)]];

@@ -41,10 +41,12 @@ function yarn(s) {
   const first = Math.max(0, Math.floor(indexOf(32)));
   let last = Math.min(s.head - 1, Math.ceil(indexOf(1)));
   if (last === first) last += 0.001;
-  return sharpened(ropeOf(s).map(c => {
-    const slowed = clamp((c.index - first) / (last - first), 0, 1);
-    return {...c, frequency: c.frequency * (1 - slowed + slowed / s.factor)};
-  }), s);
+  return sharpened(
+      ropeOf(s).map(c => {
+        const slowed = clamp((c.index - first) / (last - first), 0, 1);
+        return {...c, frequency: c.frequency * (1 - slowed + slowed / s.factor)};
+      }),
+      s);
 }
 
 function partial(s) {
@@ -52,9 +54,7 @@ function partial(s) {
   return ropeOf(s).map(c => turning[c.index] ?? {...c, frequency: 0});
 }
 
-function xpos(s) {
-  return ropeOf(s).map(c => ({...c, decay: ((c.index / (s.head / 2) + 0.4) / 1.4) ** (1 / 512)}));
-}
+function xpos(s) { return ropeOf(s).map(c => ({...c, decay: ((c.index / (s.head / 2) + 0.4) / 1.4) ** (1 / 512)})); }
 
 const clippedCount = s => Math.ceil(s.head / 2 * 20 / 64);
 
@@ -64,24 +64,28 @@ function clipped(s) {
   return ropeOf(s).map(c => c.index < first ? c : {...c, frequency: c.frequency * taper(c)});
 }
 
-// `uses`: the settings beyond base and head size that it reads. `readsRope`: made for a model trained with RoPE. `why`: of
-// a component that stands still.
+// `uses`: the settings beyond base and head size that it reads. `readsRope`: made for a model trained with RoPE. `why`:
+// of a component that stands still.
 const encodings = {
   rope: {
-    name: 'RoPE', uses: [], components: ropeOf,
+    name: 'RoPE',
+    components: ropeOf,
     says: 'Every component turns. Frequencies fall geometrically, from 1 rad per token to almost 1 / base: the slow ' +
         'components do not complete one turn within L, so that a longer text shows the model angles it has never seen.',
     source: 'Su et al., arXiv:2104.09864',
   },
   hope: {
-    name: 'HoPE', uses: ['length'], components: s => stoppedUnless(ropeOf(s), c => wavelength(c) <= s.length),
+    name: 'HoPE',
+    components: s => stoppedUnless(ropeOf(s), c => wavelength(c) <= s.length),
     why: (c, s) => `\u03bb ${tokens(wavelength(ropeOf(s)[c.index]))} > L`,
-    says: 'A component whose wavelength is longer than L stands still; the others turn as in RoPE. Every angle that a ' +
+    says:
+        'A component whose wavelength is longer than L stands still; the others turn as in RoPE. Every angle that a ' +
         'longer text can show has been seen in training, and what stands still carries meaning without position.',
     source: 'Chen et al., arXiv:2410.21216',
   },
   p_rope: {
-    name: 'p-RoPE', uses: ['fraction'],
+    name: 'p-RoPE',
+    usesFraction: true,
     components: s => stoppedUnless(ropeOf(s), c => c.index < Math.floor(s.fraction * s.head / 2)),
     why: () => 'beyond the fraction that turns',
     says: 'The fastest fraction p of the components turns, the rest stands still. HoPE is the p-RoPE whose p follows ' +
@@ -89,72 +93,92 @@ const encodings = {
     source: 'Barbero et al., arXiv:2410.06205',
   },
   partial: {
-    name: 'partial rotary', uses: ['fraction'], components: partial,
+    name: 'partial rotary',
+    usesFraction: true,
+    components: partial,
     why: () => 'beyond the fraction that turns',
-    says: 'A smaller RoPE on a fraction of the channels, with frequencies that again run down to almost 1 / base: the ' +
+    says:
+        'A smaller RoPE on a fraction of the channels, with frequencies that again run down to almost 1 / base: the ' +
         'slow components stay, there are only fewer of them all.',
     source: 'Black et al., arXiv:2204.06745',
   },
   interpolation: {
-    name: 'position interpolation', readsRope: true, uses: ['factor'],
+    name: 'position interpolation',
+    readsRope: true,
     components: s => ropeOf(s).map(c => ({...c, frequency: c.frequency / s.factor})),
-    says: 'Every component turns s times slower, so that a text of s L tokens shows only the angles of L. Neighbouring ' +
+    says:
+        'Every component turns s times slower, so that a text of s L tokens shows only the angles of L. Neighbouring ' +
         'tokens come closer together, the fast components included.',
     source: 'Chen et al., arXiv:2306.15595',
   },
   ntk: {
-    name: 'NTK-aware', readsRope: true, uses: ['factor'],
+    name: 'NTK-aware',
+    readsRope: true,
     components: s => ropeOf(s).map(c => ({...c, frequency: c.frequency / s.factor ** (c.index / (s.head / 2 - 1))})),
     says: 'A larger base: the slowest component turns s times slower, the fastest stays, those between follow ' +
         'geometrically. Components around wavelength L still show a part of new angles.',
     source: 'Peng et al., arXiv:2309.00071, section 3.1',
   },
   ntk_by_parts: {
-    name: 'NTK by parts', readsRope: true, uses: ['length', 'factor'], components: s => slowedByParts(s, 1, 32),
+    name: 'NTK by parts',
+    readsRope: true,
+    components: s => slowedByParts(s, 1, 32),
     says: 'Components that turn more than 32 times within L stay, those that do not complete a turn become s times ' +
         'slower, those between are mixed.',
     source: 'Peng et al., arXiv:2309.00071, section 3.2',
   },
   yarn: {
-    name: 'YaRN', readsRope: true, uses: ['length', 'factor'], components: yarn,
+    name: 'YaRN',
+    readsRope: true,
+    components: yarn,
     says: 'NTK by parts (mixed along the index of the component, as its code has it), and scores grow by ' +
         '(0.1 ln s + 1)\u00b2, which sharpens the softmax as longer texts need.',
     source: 'Peng et al., arXiv:2309.00071',
   },
   yarn_paper: {
-    name: 'YaRN (as in the paper)', readsRope: true, uses: ['length', 'factor'], components: s => sharpened(slowedByParts(s, 1, 32), s),
-    says: 'NTK by parts (mixed along the turns within L, as the paper has it), and scores grow by (0.1 ln s + 1)\u00b2.',
+    name: 'YaRN (as in the paper)',
+    readsRope: true,
+    components: s => sharpened(slowedByParts(s, 1, 32), s),
+    says:
+        'NTK by parts (mixed along the turns within L, as the paper has it), and scores grow by (0.1 ln s + 1)\u00b2.',
     source: 'Peng et al., arXiv:2309.00071, section 3.4',
   },
   llama3: {
-    name: 'Llama 3', readsRope: true, uses: ['length', 'factor'], components: s => slowedByParts(s, 1, 4),
-    says: 'By parts between 1 and 4 turns within L: what turns 4 times stays, what does not complete a turn becomes s ' +
+    name: 'Llama 3',
+    readsRope: true,
+    components: s => slowedByParts(s, 1, 4),
+    says:
+        'By parts between 1 and 4 turns within L: what turns 4 times stays, what does not complete a turn becomes s ' +
         'times slower. Scores keep their scale.',
     source: 'Grattafiori et al., arXiv:2407.21783',
   },
   clipped: {
-    name: 'clipped RoPE', uses: [], components: clipped,
+    name: 'clipped RoPE',
+    components: clipped,
     why: () => 'the last of the taper',
     says: 'The slowest 20 of 64 components are slowed along a cosine taper, the last of them to a stop. A hard cut ' +
         'would ring along the distance.',
     source: 'Li et al., arXiv:2602.05258',
   },
   clipped_hard: {
-    name: 'hard-clipped RoPE', uses: [],
+    name: 'hard-clipped RoPE',
     components: s => stoppedUnless(ropeOf(s), c => c.index < s.head / 2 - clippedCount(s)),
     why: () => 'one of the slowest 20 of 64',
     says: 'The slowest 20 of 64 components stand still, whatever L is.',
     source: 'Li et al., arXiv:2602.05258',
   },
   xpos: {
-    name: 'xPos', uses: [], components: xpos,
+    name: 'xPos',
+    components: xpos,
     says: 'RoPE whose parts of the score shrink with the distance, the fast components\u2019 first.',
     source: 'Sun et al., arXiv:2212.10554',
   },
   nope: {
-    name: 'NoPE', uses: [], components: s => stoppedUnless(ropeOf(s), () => false),
+    name: 'NoPE',
+    components: s => stoppedUnless(ropeOf(s), () => false),
     why: () => 'NoPE turns nothing',
-    says: 'No encoding: nothing turns, the score does not know the distance. Only the causal mask tells positions apart.',
+    says:
+        'No encoding: nothing turns, the score does not know the distance. Only the causal mask tells positions apart.',
     source: 'Kazemnejad et al., arXiv:2305.19466',
   },
 };
@@ -162,10 +186,12 @@ const encodings = {
 // The part of the score that a component has for q and k, each [x, y] in its plane, at a distance: k is turned back by
 // the angle between them.
 function part(component, q, k, distance) {
-  const angle = component.frequency * distance, cos = Math.cos(angle), sin = Math.sin(angle);
-  const scale = component.gain * component.decay ** distance;
-  return scale * (q[0] * (k[0] * cos + k[1] * sin) + q[1] * (k[1] * cos - k[0] * sin));
+  const [x, y] = turnedBack(k, component.frequency * distance);
+  return component.gain * component.decay ** distance * (q[0] * x + q[1] * y);
 }
+
+const turnedBack =
+    ([x, y], angle) => [x * Math.cos(angle) + y * Math.sin(angle), y * Math.cos(angle) - x * Math.sin(angle)];
 
 function componentsOf(s) {
   const {components, readsRope} = encodings[s.encoding];

@@ -2,8 +2,18 @@
 // the #, so that a link shows the same page.
 
 // What a setting may be; those of the command line are checked against the same numbers.
-const limits = {length: [16, 8192], factor: [1, 64], base: [10, 1e7], head: [8, 128], fraction: [0.25, 1]};
-const choices = {encoding: Object.keys(encodings), axis: ['linear', 'log'], others: ['equal', 'random', 'none']};
+const limits = {
+  length: [16, 8192],
+  factor: [1, 64],
+  base: [10, 1e7],
+  head: [8, 128],
+  fraction: [0.25, 1]
+};
+const choices = {
+  encoding: Object.keys(encodings),
+  axis: ['linear', 'log'],
+  others: ['equal', 'random', 'none']
+};
 const logarithmic = ['length', 'factor', 'base'];
 
 const presets = {
@@ -15,8 +25,20 @@ const presets = {
   'half turns': {encoding: 'p_rope', base: 1e4, head: 64, length: 128, factor: 8, fraction: 0.5},
 };
 
-const state = {encoding: 'hope', base: 1e4, head: 64, length: 128, factor: 8, fraction: 0.75, distance: 0, component: 12,
-  axis: 'linear', others: 'equal', q: [0.5, 1.4], k: [-0.6, 1.2]};
+const state = {
+  encoding: 'hope',
+  base: 1e4,
+  head: 64,
+  length: 128,
+  factor: 8,
+  fraction: 0.75,
+  distance: 0,
+  component: 12,
+  axis: 'linear',
+  others: 'equal',
+  q: [0.5, 1.4],
+  k: [-0.6, 1.2]
+};
 
 // ---- settings as text
 
@@ -54,10 +76,17 @@ function remember() {  // not at every pixel of a slider: browsers allow few cha
 
 let movers = [];
 
+function settingsLine() {
+  const {encoding, length, factor, base, head, fraction, distance} = state, {name, usesFraction} = encodings[encoding];
+  return `${name}${usesFraction ? `, p = ${fraction}` : ''}: L = ${grouped(length)} tokens, s = ${factor}, ` +
+      `base ${grouped(base)}, head size ${head}, at distance ${grouped(Math.round(distance))}`;
+}
+
 function move() {
   byId('distance').value = state.distance;
-  byId('distance_shown').textContent = `${grouped(Math.round(state.distance))} tokens` +
-    (state.distance > state.length ? ' > L' : '');
+  byId('distance_shown').textContent =
+      `${grouped(Math.round(state.distance))} tokens` + (state.distance > state.length ? ' > L' : '');
+  byId('paper').textContent = settingsLine();  // paper shows no controls
   movers.forEach(mover => mover(state.distance));
 }
 
@@ -74,8 +103,10 @@ function drawMaps(components) {
   const name = encodings[state.encoding].name, rope = ropeOf(state);
   byId('map_caption').textContent = name;
   for (const id of ['map_figure', 'unseen_figure']) byId(id).hidden = state.encoding === 'rope';
-  const maps = [drawMap(byId('rope_map'), state, rope, 'RoPE: parts of the score by component and distance'),
-    drawMap(byId('map'), state, components, `${name}: parts of the score by component and distance`)];
+  const maps = [
+    drawMap(byId('rope_map'), state, rope, 'RoPE: parts of the score by component and distance'),
+    drawMap(byId('map'), state, components, `${name}: parts of the score by component and distance`)
+  ];
   for (const {svg, rowAt} of maps)
     svg.addEventListener('click', event => {
       const box = svg.getBoundingClientRect();
@@ -94,15 +125,26 @@ function drawScore(components) {
   const scores = of => distance => total(partsOf(of, pairs, distance)), both = [scores(rope), scores(components)];
   const parts = [rope, components].map(of => distance => part(of[component], q, k, distance));
   byId('plane_caption').textContent = `Component ${component}`;
-  byId('parts_caption').textContent = 'Parts of the score' +
-    (state.encoding === 'rope' ? '' : ' (grey: stands still; short lines: RoPE\u2019s)');
+  byId('parts_caption').textContent =
+      'Parts of the score' + (state.encoding === 'rope' ? '' : ' (grey: stands still; short lines: RoPE\u2019s)');
   byId('component_caption').textContent = `Part of component ${component} against distance`;
   return [
     drawParts(byId('parts'), state, components, choose),
-    compare(byId('curve'), state, {ropes: parts[0], chosen: parts[1], label: 'part of the score', height: 190,
-      description: `part of component ${component} against distance`, ...range(state, parts)}),
-    compare(byId('score'), state, {ropes: both[0], chosen: both[1], label: 'score',
-      description: 'score of q and k against distance', ...range(state, both)}),
+    compare(byId('curve'), state, {
+      ropes: parts[0],
+      chosen: parts[1],
+      label: 'part of the score',
+      height: 190,
+      description: `part of component ${component} against distance`,
+      ...range(state, parts)
+    }),
+    compare(byId('score'), state, {
+      ropes: both[0],
+      chosen: both[1],
+      label: 'score',
+      description: 'score of q and k against distance',
+      ...range(state, both)
+    }),
     distance => showIdentity(identity(state, components, distance)),
   ];
 }
@@ -121,12 +163,15 @@ function drawNumbers(components) {
   byId('numbers').replaceChildren(...components.map(c => {
     const row = document.createElement('tr'), part = cell('');
     last.push(part);
-    row.append(cell(c.index), cell(c.frequency === 0 ? '0' : c.frequency.toPrecision(4)), cell(tokens(wavelength(c))),
+    row.append(
+        cell(c.index), cell(c.frequency === 0 ? '0' : c.frequency.toPrecision(4)), cell(tokens(wavelength(c))),
         cell(fixed(state.length / wavelength(c), 2)), cell(fixed(state.length * state.factor / wavelength(c), 2)),
         cell(percent(showsNew(c, state) ? (angleRead(c, state) - angleTrained(c, state)) / turn : 0)), part);
     return row;
   }));
-  return distance => components.forEach((c, i) => { last[i].textContent = fixed(lift(c)(distance), 3); });
+  return distance => components.forEach((c, i) => {
+    last[i].textContent = fixed(lift(c)(distance), 3);
+  });
 }
 
 // The hand that is dragged must stay the same element: only what depends on q and k is drawn again.
@@ -145,9 +190,15 @@ function draw() {
   const components = componentsOf(state), sums = [ropeOf(state), components].map(sumOfCosines);
   showSettings();
   drawnRest = [
-    drawHands(state, components, choose), ...drawMaps(components),
-    compare(byId('sum'), state, {ropes: sums[0], chosen: sums[1], label: 'sum',
-      description: 'sum of the components against distance', ...range(state, sums)}),
+    drawHands(state, components, choose),
+    ...drawMaps(components),
+    compare(byId('sum'), state, {
+      ropes: sums[0],
+      chosen: sums[1],
+      label: 'sum',
+      description: 'sum of the components against distance',
+      ...range(state, sums)
+    }),
     drawNumbers(components),
   ];
   plane = drawPlane(byId('plane'), state, components[state.component], dragged);
@@ -166,20 +217,21 @@ const sliderOf = (key, value) => {
 };
 // Near values that people name: powers of two for L and s, two digits for the base.
 function valueOf(key, slider) {
-  const [low, high] = limits[key].map(logarithmic.includes(key) ? Math.log : x => x), x = low + slider / 1000 * (high - low);
+  const [low, high] = limits[key].map(logarithmic.includes(key) ? Math.log : x => x),
+              x = low + slider / 1000 * (high - low);
   if (key === 'length' || key === 'factor') return 2 ** Math.round(x / Math.LN2);
   if (key === 'base') return Number(Math.exp(x).toPrecision(2));
   return key === 'head' ? 8 * Math.round(x / 8) : Math.round(x * 100) / 100;
 }
 
 function showSettings() {
-  const {uses} = encodings[state.encoding];
+  const {usesFraction} = encodings[state.encoding];
   for (const key of Object.keys(limits)) {
     byId(key).value = state[key];
     byId(`${key}_range`).value = sliderOf(key, state[key]);
     byId(`${key}_range`).setAttribute('aria-valuetext', state[key]);
   }
-  byId('fraction').parentElement.classList.toggle('unused', !uses.includes('fraction'));
+  byId('fraction').parentElement.classList.toggle('unused', !usesFraction);
   byId('encoding').value = state.encoding;
   byId('others').value = state.others;
   byId('distance').max = Math.floor(state.factor * state.length);
@@ -201,7 +253,8 @@ function connect() {
       if (!sign) return;
       event.preventDefault();
       let at = sliderOf(key, state[key]);
-      do at += sign * 5; while (at >= 0 && at <= 1000 && sign * (valueOf(key, at) - state[key]) <= 0);
+      do at += sign * 5;
+      while (at >= 0 && at <= 1000 && sign * (valueOf(key, at) - state[key]) <= 0);
       change({[key]: valueOf(key, clamp(at, 0, 1000))});
     });
     number.addEventListener('change', () => {
@@ -218,7 +271,8 @@ function connect() {
   for (const [name, {name: shown, says, source}] of Object.entries(encodings)) {
     const entry = document.createElement('div');
     entry.dataset.encoding = name;
-    entry.append(Object.assign(document.createElement('dt'), {textContent: shown}),
+    entry.append(
+        Object.assign(document.createElement('dt'), {textContent: shown}),
         Object.assign(document.createElement('dd'), {textContent: says + ' '}));
     entry.lastChild.append(Object.assign(document.createElement('small'), {textContent: source}));
     byId('descriptions').append(entry);
@@ -274,4 +328,4 @@ addEventListener('resize', () => {
   if (innerWidth !== shownWidth) draw();
   shownWidth = innerWidth;
 });
-matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw);
+matchMedia('screen and (prefers-color-scheme: dark)').addEventListener('change', draw);

@@ -14,8 +14,9 @@ function sector(from, to) {
 // The hatching for what was never seen, once for the page.
 function hatching() {
   const svg = add(document.body, 'svg', {width: 0, height: 0, style: 'position:absolute', 'aria-hidden': 'true'});
-  const pattern = id => add(add(svg, 'defs'), 'pattern',
-      {id, width: 6, height: 6, patternUnits: 'userSpaceOnUse', patternTransform: 'rotate(45)'});
+  const pattern = id =>
+      add(add(svg, 'defs'), 'pattern',
+          {id, width: 6, height: 6, patternUnits: 'userSpaceOnUse', patternTransform: 'rotate(45)'});
   add(pattern('hatch'), 'rect', {width: 2.5, height: 6, fill: 'var(--unseen)'});
   const onColors = pattern('hatch_map');  // edged, to be seen on any colour
   add(onColors, 'rect', {width: 3.5, height: 6, fill: 'var(--paper)', opacity: 0.75});
@@ -37,18 +38,22 @@ function clock(card, component, rope, s) {
   const still = component.frequency === 0;
   const seen = angleTrained(component, s);
   if (!still) add(svg, 'path', {d: sector(0, seen), fill: 'var(--seen)', opacity: 0.4, class: 'arc_seen'});
-  if (showsNew(component, s)) add(svg, 'path', {d: sector(seen, angleRead(component, s)), fill: 'url(#hatch)', class: 'arc_unseen'});
+  if (showsNew(component, s))
+    add(svg, 'path', {d: sector(seen, angleRead(component, s)), fill: 'url(#hatch)', class: 'arc_unseen'});
   add(svg, 'circle', {cx: middle, cy: middle, r: radius, fill: still ? 'var(--grid)' : 'none', stroke: 'var(--edge)'});
   for (let hour = 0; hour < 12; ++hour)
-    add(svg, 'path', {d: path([tip(hour * turn / 12, radius), tip(hour * turn / 12, radius - (hour % 3 ? 3 : 6))]),
-      stroke: 'var(--muted)'});
+    add(svg, 'path', {
+      d: path([tip(hour * turn / 12, radius), tip(hour * turn / 12, radius - (hour % 3 ? 3 : 6))]),
+      stroke: 'var(--muted)'
+    });
   const differs = rope.frequency !== component.frequency;
-  const ghost = differs ? add(svg, 'path', {stroke: 'var(--rope)', 'stroke-width': 1.5, 'stroke-dasharray': '4 3'}) : null;
+  const ghost =
+      differs ? add(svg, 'path', {stroke: 'var(--rope)', 'stroke-width': 1.5, 'stroke-dasharray': '4 3'}) : null;
   const hand = add(svg, 'path', {'stroke-width': 3, 'stroke-linecap': 'round', class: 'pointer'});
   const end = add(svg, 'circle', {r: 4});
   return distance => {
     const angle = component.frequency * distance, unseen = isUnseen(component, s, distance);
-    const [x, y] = tip(angle, radius - 3), color = still ? 'var(--muted)' : unseen ? 'var(--unseen)' : 'var(--chosen)';
+    const [x, y] = tip(angle, radius - 3), color = still ? 'var(--muted)' : unseen ? 'var(--ink)' : 'var(--chosen)';
     hand.setAttribute('d', path([[middle, middle], [x, y]]));
     hand.setAttribute('stroke', color);
     end.setAttribute('cx', rounded(x));
@@ -114,7 +119,10 @@ function listed(indices) {
   const runs = [];
   for (const index of indices) {
     const run = runs.at(-1);
-    if (run && run[1] === index - 1) run[1] = index; else runs.push([index, index]);
+    if (run && run[1] === index - 1)
+      run[1] = index;
+    else
+      runs.push([index, index]);
   }
   const text = runs.map(([from, to]) => from === to ? `${from}` : `${from} to ${to}`).join(', ');
   return (indices.length === 1 ? 'Component ' : 'Components ') + text;
@@ -128,10 +136,15 @@ function summary(s, components) {
   const sentences = [`${encodings[s.encoding].name}: ${turning} of ${components.length} components turn.`];
   if (encodings[s.encoding].readsRope) sentences.push('It reads with a model that was trained with RoPE.');
   if (s.encoding === 'hope' && turning < components.length)
-    sentences.push(`${listed(stopped(components).map(c => c.index))} stand${components.length - turning > 1 ? '' : 's'} ` +
+    sentences.push(
+        `${listed(stopped(components).map(c => c.index))} stand${components.length - turning > 1 ? '' : 's'} ` +
         `still: the wavelength is longer than L = ${grouped(s.length)} tokens.`);
-  if (s.factor === 1) sentences.push('No text is longer than L.');
-  else sentences.push(fresh.length === 0 ? 'No angle is new beyond L.' :
-    `${listed(fresh)} show${fresh.length > 1 ? '' : 's'} angles beyond L that training never showed.`);
+  if (s.factor === 1)
+    sentences.push('No text is longer than L.');
+  else
+    sentences.push(
+        fresh.length === 0 ?
+            'No angle is new beyond L.' :
+            `${listed(fresh)} show${fresh.length > 1 ? '' : 's'} angles beyond L that training never showed.`);
   return sentences.join(' ');
 }

@@ -39,82 +39,97 @@ function scoreOfTurned(components, pairs, qPosition, kPosition) {
 
 const reach = 2;  // of the plane, in units of the vectors
 
-const turnedBack = ([x, y], angle) =>
-    [x * Math.cos(angle) + y * Math.sin(angle), y * Math.cos(angle) - x * Math.sin(angle)];
+const planeSize = 300, planeUnit = planeSize / 2 / reach / 1.08;  // pixels
+const toPixels = ([x, y]) => [planeSize / 2 + x * planeUnit, planeSize / 2 - y * planeUnit];
+const arrow = point => path([toPixels([0, 0]), toPixels(point)]);
 
-// The plane of the chosen component with q, k, and k as q sees it. `moved(name, [x, y])` is called while dragging.
+// A name `away` to the right of an arrow's end, to the left if negative, unless it would need more than that room.
+function place(label, point, away, room) {
+  const [x, y] = toPixels(point), right = away > 0 ? x < planeSize - room : x < room;
+  label.setAttribute('x', rounded(right ? x + Math.abs(away) : x - Math.abs(away)));
+  label.setAttribute('text-anchor', right ? 'start' : 'end');
+  label.setAttribute('y', rounded(clamp(y + 5, 14, planeSize - 6)));
+}
+
+// q or k of the chosen component, to be dragged or moved with the arrow keys; `moved(name, [x, y])` is told. Returns
+// what draws it where the settings say.
+function dragHandle(svg, s, name, {color, dashes, grip, away}, moved) {
+  const group = add(svg, 'g', {
+    class: 'handle',
+    id: `handle_${name}`,
+    tabindex: 0,
+    role: 'slider',
+    'aria-label': `${name} of component ${s.component}; arrow keys move it`,
+    'aria-valuemin': -reach,
+    'aria-valuemax': reach
+  });
+  const line = add(group, 'path', {stroke: color, 'stroke-width': dashes ? 2 : 4, 'stroke-dasharray': dashes});
+  const end = add(group, 'circle', {r: grip, fill: color, stroke: 'var(--paper)', 'stroke-width': 2, class: 'grip'});
+  const label = add(group, 'text', {class: 'strong on_ground'}, name);
+  const put = point => moved(name, point.map(x => clamp(Math.round(x * 100) / 100, -reach, reach)));
+  group.addEventListener('pointerdown', event => {
+    group.setPointerCapture(event.pointerId);
+    event.preventDefault();
+    group.focus({preventScroll: true});
+  });
+  group.addEventListener('pointermove', event => {
+    if (!group.hasPointerCapture(event.pointerId)) return;
+    const box = svg.getBoundingClientRect(), scale = planeSize / box.width / planeUnit;
+    put([
+      (event.clientX - box.left - box.width / 2) * scale,
+      (box.top + box.height / 2 - event.clientY) * scale,
+    ]);
+  });
+  group.addEventListener('keydown', event => {
+    const step = {ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowUp: [0, 0.1], ArrowDown: [0, -0.1]}[event.key];
+    if (!step) return;
+    event.preventDefault();
+    put([s[name][0] + step[0], s[name][1] + step[1]]);
+  });
+  return () => {
+    const [x, y] = toPixels(s[name]).map(rounded);
+    line.setAttribute('d', arrow(s[name]));
+    end.setAttribute('cx', x);
+    end.setAttribute('cy', y);
+    place(label, s[name], away, 30);
+    group.setAttribute('aria-valuenow', s[name][0]);
+    group.setAttribute('aria-valuetext', s[name].map(v => fixed(v, 2)).join(', '));
+  };
+}
+
+// The plane of the chosen component with q, k, and k as q sees it from a distance.
 function drawPlane(container, s, component, moved) {
-  const size = 300, unit = size / 2 / reach / 1.08;
-  const toPixels = ([x, y]) => [size / 2 + x * unit, size / 2 - y * unit];
-  const svg = drawing(container, size, size, `q and k of component ${s.component} in its plane`);
+  const svg = drawing(container, planeSize, planeSize, `q and k of component ${s.component} in its plane`);
   svg.setAttribute('role', 'group');
-  const ticks = [-2, -1, 1, 2];
-  for (const tick of ticks) {
-    const [x, y] = toPixels([tick, tick]);
-    add(svg, 'path', {d: `M${x} 0V${size}M0 ${y}H${size}`, stroke: 'var(--grid)'});
+  for (const tick of [-2, -1, 0, 1, 2]) {
+    const [x, y] = toPixels([tick, tick]).map(rounded);
+    const d = `M${x} 0V${planeSize}M0 ${y}H${planeSize}`;
+    add(svg, 'path', {d, stroke: tick === 0 ? 'var(--muted)' : 'var(--grid)'});
   }
-  add(svg, 'path', {d: `M${size / 2} 0V${size}M0 ${size / 2}H${size}`, stroke: 'var(--muted)'});
-  add(svg, 'circle', {cx: size / 2, cy: size / 2, r: unit, fill: 'none', stroke: 'var(--edge)'});
+  add(svg, 'circle', {cx: planeSize / 2, cy: planeSize / 2, r: planeUnit, fill: 'none', stroke: 'var(--edge)'});
   const arc = add(svg, 'path', {fill: 'none', stroke: 'var(--muted)', 'stroke-width': 1.5, 'stroke-dasharray': '3 3'});
   const ghost = add(svg, 'path', {stroke: 'var(--rope)', 'stroke-width': 2, 'stroke-dasharray': '4 3'});
   const turnedLine = add(svg, 'path', {stroke: 'var(--k)', 'stroke-width': 4, 'stroke-linecap': 'round'});
   const turnedEnd = add(svg, 'circle', {r: 5, fill: 'var(--k)'});
   const turnedName = add(svg, 'text', {class: 'strong on_ground'}, 'k, turned');
-  const handle = (name, color, dashes) => {
-    const group = add(svg, 'g', {class: 'handle', id: `handle_${name}`, tabindex: 0, role: 'slider',
-      'aria-label': `${name} of component ${s.component}; arrow keys move it`, 'aria-valuemin': -reach, 'aria-valuemax': reach});
-    const line = add(group, 'path', {stroke: color, 'stroke-width': dashes ? 2 : 4, 'stroke-dasharray': dashes});
-    const grip = add(group, 'circle', {r: dashes ? 8 : 11, fill: color, stroke: 'var(--paper)', 'stroke-width': 2, class: 'grip'});
-    const label = add(group, 'text', {class: 'strong on_ground'}, name);
-    const put = point => moved(name, point.map(x => clamp(Math.round(x * 100) / 100, -reach, reach)));
-    group.addEventListener('pointerdown', event => {
-      group.setPointerCapture(event.pointerId);
-      event.preventDefault();
-      group.focus({preventScroll: true});
-    });
-    group.addEventListener('pointermove', event => {
-      if (!group.hasPointerCapture(event.pointerId)) return;
-      const box = svg.getBoundingClientRect(), scale = size / box.width;
-      put([((event.clientX - box.left) * scale - size / 2) / unit, (size / 2 - (event.clientY - box.top) * scale) / unit]);
-    });
-    group.addEventListener('keydown', event => {
-      const step = {ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowUp: [0, 0.1], ArrowDown: [0, -0.1]}[event.key];
-      if (!step) return;
-      event.preventDefault();
-      put([s[name][0] + step[0], s[name][1] + step[1]]);
-    });
-    return () => {
-      const [x, y] = toPixels(s[name]);
-      line.setAttribute('d', path([[size / 2, size / 2], [x, y]]));
-      grip.setAttribute('cx', rounded(x));
-      grip.setAttribute('cy', rounded(y));
-      place(label, [x, y], dashes ? -13 : 15);
-      group.setAttribute('aria-valuetext', s[name].map(v => fixed(v, 2)).join(', '));
-      group.setAttribute('aria-valuenow', s[name][0]);
-    };
-  };
-  // A name `away` to the right of an arrow's end, to the left if negative; inside the drawing.
-  const place = (label, [x, y], away) => {
-    const right = away > 0 ? x < size - 75 : x < 30;
-    label.setAttribute('x', rounded(right ? x + Math.abs(away) : x - Math.abs(away)));
-    label.setAttribute('text-anchor', right ? 'start' : 'end');
-    label.setAttribute('y', rounded(clamp(y + 5, 14, size - 6)));
-  };
-  const moveQ = handle('q', 'var(--chosen)', ''), moveK = handle('k', 'var(--k)', '5 4');
+  const handles = [
+    dragHandle(svg, s, 'q', {color: 'var(--chosen)', dashes: '', grip: 11, away: 15}, moved),
+    dragHandle(svg, s, 'k', {color: 'var(--k)', dashes: '5 4', grip: 8, away: -13}, moved),
+  ];
+  const rope = ropeOf(s)[s.component];
   return distance => {
-    moveQ();
-    moveK();
-    const angle = component.frequency * distance, [x, y] = s.k, length = Math.hypot(x, y), start = Math.atan2(y, x);
-    const [u, v] = toPixels(turnedBack(s.k, angle));
-    const ropes = ropeOf(s)[s.component].frequency * distance;
-    if (ropes !== angle) ghost.setAttribute('d', path([[size / 2, size / 2], toPixels(turnedBack(s.k, ropes))]));
-    turnedLine.setAttribute('d', path([[size / 2, size / 2], [u, v]]));
-    turnedEnd.setAttribute('cx', rounded(u));
-    turnedEnd.setAttribute('cy', rounded(v));
-    place(turnedName, [u, v], 10);
-    const swept = Math.min(angle, turn), steps = Math.ceil(swept * 12);
-    const points = Array.from({length: steps + 1}, (_, i) => start - swept * i / Math.max(1, steps));
-    arc.setAttribute('d', path(points.map(a => toPixels([0.6 * length * Math.cos(a), 0.6 * length * Math.sin(a)]))));
+    for (const draw of handles) draw();
+    const angle = component.frequency * distance, turned = turnedBack(s.k, angle),
+          [x, y] = toPixels(turned).map(rounded);
+    turnedLine.setAttribute('d', arrow(turned));
+    turnedEnd.setAttribute('cx', x);
+    turnedEnd.setAttribute('cy', y);
+    place(turnedName, turned, 10, 75);
+    if (rope.frequency !== component.frequency)
+      ghost.setAttribute('d', arrow(turnedBack(s.k, rope.frequency * distance)));
+    const steps = Math.max(1, Math.ceil(Math.min(angle, turn) * 12)), inner = s.k.map(v => 0.6 * v);
+    const swept = Array.from({length: steps + 1}, (_, i) => turnedBack(inner, Math.min(angle, turn) * i / steps));
+    arc.setAttribute('d', path(swept.map(toPixels)));
   };
 }
 
@@ -134,13 +149,24 @@ function drawParts(container, s, components, choose) {
   const every = Math.max(1, stepOf(components.length, Math.floor((right - left) / 34)));
   const bars = components.map(c => {
     const x = left + step * c.index;
-    const bar = add(svg, 'rect', {x: rounded(x + step * 0.12), width: rounded(step * 0.76), class: 'part',
-      fill: c.frequency === 0 ? 'var(--muted)' : 'var(--chosen)', opacity: c.index === s.component ? 1 : 0.6});
+    const bar = add(svg, 'rect', {
+      x: rounded(x + step * 0.12),
+      width: rounded(step * 0.76),
+      class: 'part',
+      fill: c.frequency === 0 ? 'var(--muted)' : 'var(--chosen)',
+      opacity: c.index === s.component ? 1 : 0.6
+    });
     if (c.index % every === 0)
-      add(svg, 'text', {x: rounded(x + step / 2), y: bottom + 18, 'text-anchor': 'middle',
-        class: c.index === s.component ? 'strong' : ''}, c.index);
+      add(svg, 'text', {
+        x: rounded(x + step / 2),
+        y: bottom + 18,
+        'text-anchor': 'middle',
+        class: c.index === s.component ? 'strong' : ''
+      },
+          c.index);
     const line = add(svg, 'path', {stroke: 'var(--rope)', 'stroke-width': 2.5});
-    const target = add(svg, 'rect', {x: rounded(x), y: top, width: rounded(step), height: bottom - top, fill: 'transparent'});
+    const target =
+        add(svg, 'rect', {x: rounded(x), y: top, width: rounded(step), height: bottom - top, fill: 'transparent'});
     target.addEventListener('click', () => choose(c.index));
     return {bar, line, x};
   });
@@ -161,8 +187,10 @@ function identity(s, components, distance) {
   const pairs = vectors(s), at = Math.round(distance);
   const lines = [
     [total(partsOf(components, pairs, at)), `the sum of the ${components.length} parts at distance ${grouped(at)}`],
-    [scoreOfTurned(components, pairs, 1000 + at, 1000),
-      `the score: q turned for position ${grouped(1000 + at)}, times k turned for position ${grouped(1000)}`],
+    [
+      scoreOfTurned(components, pairs, 1000 + at, 1000),
+      `the score: q turned for position ${grouped(1000 + at)}, times k turned for position ${grouped(1000)}`
+    ],
   ];
   if (s.encoding !== 'rope') lines.push([total(partsOf(ropeOf(s), pairs, at)), 'RoPE\u2019s score, to compare']);
   return lines.map(([number, what]) => [fixed(number, 3), what]);
