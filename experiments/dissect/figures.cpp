@@ -104,7 +104,8 @@ class Gallery {
     const std::optional<Stacked> measured = stacked(groups_, sight.name);
     if (!measured) return;
     const Finding finding = find ? find(groups_) : Finding();
-    if (find) verdicts_ += (verdicts_.empty() ? "" : "\n") + verdict_text(sight.question, finding);
+    if (find && !finding.claim.empty())
+      verdicts_ += (verdicts_.empty() ? "" : "\n") + verdict_text(sight.question, finding);
     Figure figure{.name = sight.name,
                   .question = sight.question,
                   .claim = finding.claim,
@@ -225,6 +226,19 @@ void score_figures(Gallery& gallery) {
                .value_label = "share of pairs outside the range seen within L",
                .keys = {"dissect.lengths", "dissect.windows"},
                .about = "The sum of all components, before biases."});
+  gallery.add({.name = "leaves_range_at",
+               .question = "At which distance does each component leave its range?",
+               .axes = {encodings_as(Role::series), choose("layer"), components_as(Role::x)},
+               .value_label = "first distance outside (tokens)",
+               .keys = {"dissect.lengths", "dissect.windows"},
+               .with_intervals = false,
+               .about = "The first distance from L on where more than 1 % of the pairs are outside; components without "
+                        "a point never leave."});
+  gallery.add({.name = "angle_coverage",
+               .question = "How much of a turn does each component show within L?",
+               .axes = {encodings_as(Role::series), components_as(Role::x)},
+               .value_label = "share of the circle",
+               .about = "From the frequencies alone; 1: a whole turn or more, 0: it stands still."});
   gallery.add({.name = "unseen_angles",
                .question = "Which angles has training never shown?",
                .axes = {encodings_as(Role::series), components_as(Role::x)},
@@ -233,11 +247,10 @@ void score_figures(Gallery& gallery) {
                .about = "Of the angles that a component meets within the longest length, the share that it "
                         "never sees within L: from the frequencies alone."});
   gallery.add({.name = "decay",
-               .question = "What do the frequencies alone make of the distance?",
+               .question = "Do the frequencies alone make scores decay?",
                .axes = {encodings_as(Role::series), distances()},
-               .value_label = "score of equal queries and keys",
-               .about = "The mean of cos(frequency x distance) over the components: long-term decay, without "
-                        "any training."});
+               .value_label = "score of equal queries and keys"},
+              frequencies_finding);
 }
 
 void vector_figures(Gallery& gallery) {
@@ -281,8 +294,8 @@ void attention_figures(Gallery& gallery) {
                .question = "How much attention goes to [bos]?",
                .axes = {encodings_as(Role::panel), lengths, {Role::y, "layer"}, {Role::x, "head"}},
                .value_label = "share of the attention",
-               .keys = {"dissect.lengths"},
-               .about = "A head with more than 0.3 is called a sink."});
+               .keys = {"dissect.lengths"}},
+              sink_finding);
   gallery.add({.name = "normalised_entropy",
                .question = "Does attention widen with the length of the text?",
                .axes = {encodings_as(Role::series),

@@ -16,6 +16,8 @@ namespace {
 constexpr double band_from = 0.5, band_to = 4;
 constexpr double range_bar = 0.01;  // the share of pairs outside from which a component leaves its range
 constexpr double fading_bar = 0.1;  // by which the band's share must fall from its peak
+constexpr double decay_bar = 0.1;   // of the score of equal queries and keys, which is 1 at distance 0
+constexpr double sink_bar = 0.3;    // of the attention (Gu et al., arXiv:2410.10781)
 constexpr double cost_bar = 0.05;   // nats per byte
 
 const Group& group_of_rope(const std::vector<Group>& groups) {
@@ -234,11 +236,68 @@ Finding beyond_range_finding(const std::vector<Group>& groups) {
   return finding;
 }
 
+Finding frequencies_finding(const std::vector<Group>& groups) {
+  Finding finding{.claim =
+                      "RoPE's scores decay over long distances even without training. HoPE's, whose components all "
+                      "turn within L or stand still, do not."};
+  const auto number = [](const Group& group, const char* name) { return over_seeds(group, name, {}).at(0); };
+  bool rope_decays = false, hope_stays = false;
+  for (const Group& group : groups) {
+    const Measurement decay = mean_over_seeds(group, "decay");
+    if (decay.values.empty()) continue;  // its components have no single frequencies
+    const int64_t size = std::ssize(decay.values), length = group.settings.train.length;
+    const auto mean_between = [&](int64_t begin, int64_t end) {
+      double sum = 0;
+      for (int64_t d = begin; d < end; ++d) sum += decay.at({d});
+      return sum / static_cast<double>(std::max<int64_t>(end - begin, 1));
+    };
+    const double near = mean_between(length / 4, length / 2), far = mean_between(size / 2, size);
+    const double first_negative = number(group, "first_negative_distance");
+    finding.measured += fmt::format(
+        "{}{}: {:.2f} between L/4 and L/2, {:.2f} in the farther half, {}; {:g} of {} channels turn once within L",
+        finding.measured.empty() ? "" : ". ", group.label, near, far,
+        std::isnan(first_negative) ? std::string("never below 0")
+                                   : fmt::format("below 0 first at distance {:g}", first_negative),
+        2 * number(group, "within_train_length"), 2 * mean_over_seeds(group, "frequency").dimensions[2].size());
+    finding.bars.emplace_back(group.label + ", farther half minus nearer", far - near);
+    if (group.settings.encoding.name == "rope") rope_decays = far - near < -decay_bar;
+    if (group.settings.encoding.name == "hope") hope_stays = std::abs(far - near) <= decay_bar;
+  }
+  const Group& rope = group_of_rope(groups);
+  if (!over_seeds(rope, "smallest_base", {}).empty())
+    finding.measured += fmt::format(
+        ". RoPE's curve stays above 0 up to L from base {:.4g} on (here: {:g}); its critical dimension is {:g}",
+        number(rope, "smallest_base"), rope.settings.encoding.base, number(rope, "critical_dimension"));
+  finding.measured += fmt::format(". (Bar: a fall by more than {:g} is a decay.)", decay_bar);
+  const bool both = group_of_hope(groups) && rope.settings.encoding.name == "rope";
+  finding.verdict = !both ? Verdict::undecided : rope_decays && hope_stays ? Verdict::supported : Verdict::contradicted;
+  return finding;
+}
+
+Finding sink_finding(const std::vector<Group>& groups) {
+  Finding finding;
+  for (const Group& group : groups) {
+    const Measurement sink = mean_over_seeds(group, "sink");
+    if (sink.values.empty()) continue;
+    const int64_t heads = std::ssize(sink.values) / sink.dimensions[0].size();
+    finding.measured += (finding.measured.empty() ? "" : "; ") + group.label + ": ";
+    for (int64_t i = 0; i < sink.dimensions[0].size(); ++i) {
+      const auto first = sink.values.begin() + i * heads;
+      const auto sinks = std::count_if(first, first + heads, [](double share) { return share > sink_bar; });
+      finding.measured += fmt::format("{}{} of {} heads at {:g} tokens", i == 0 ? "" : ", ", sinks, heads,
+                                      sink.dimensions[0].numbers[static_cast<size_t>(i)]);
+    }
+  }
+  finding.measured += fmt::format(". (More than {:g} of the attention makes a sink.)", sink_bar);
+  return finding;
+}
+
 Finding ablation_finding(const std::vector<Group>& groups) {
   const Group& rope = group_of_rope(groups);
-  Finding finding{.claim =
-                      "The slow components serve little inside L and harm beyond: stopped in a trained RoPE model, "
-                      "they cost little at L and the loss at 4 L falls."};
+  Finding finding{
+      .claim =
+          "HoPE does without the slow components at no cost. If a trained RoPE model needed them as little, "
+          "stopping them would cost little at L and lower the loss at 4 L."};
   const Measurement loss = mean_over_seeds(rope, "ablation");
   const auto slowest_from = static_cast<int64_t>(over_seeds(rope, "within_train_length", {}).at(0));
   const int64_t components = loss.dimensions[2].size();

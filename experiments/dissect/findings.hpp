@@ -24,6 +24,8 @@ Finding activated_finding(const std::vector<Group>& groups);     // which compon
 Finding change_finding(const std::vector<Group>& groups);        // what does HoPE change?
 Finding shortcut_finding(const std::vector<Group>& groups);      // is it a shortcut of the early training?
 Finding beyond_range_finding(const std::vector<Group>& groups);  // which scores leave their range, and where first?
+Finding frequencies_finding(const std::vector<Group>& groups);   // what follows from the frequencies alone?
+Finding sink_finding(const std::vector<Group>& groups);          // how many heads are sinks?
 Finding ablation_finding(const std::vector<Group>& groups);      // what do the slow components do? Needs ablations.
 
 }  // namespace phasor

@@ -79,8 +79,9 @@ Measurement by_distance_bin(const Measurement& contribution) {
   return binned;
 }
 
-// "beyond_range" of the components alone, by number, and "score_beyond_range" [layer, distance] of the whole scores.
-std::vector<Measurement> split_beyond_range(const Measurement& beyond) {
+// "beyond_range" and "leaves_range_at" of the components alone, by number, and "score_beyond_range" [layer, distance]
+// of the whole scores.
+std::vector<Measurement> split_beyond_range(const Measurement& beyond, int64_t train_length) {
   const int64_t layers = beyond.dimensions[0].size(), components = beyond.dimensions[1].size() - 1,
                 distances = beyond.dimensions[2].size();
   Measurement parts(beyond.name, {beyond.dimensions[0], indices("component", components), beyond.dimensions[2]});
@@ -90,7 +91,7 @@ std::vector<Measurement> split_beyond_range(const Measurement& beyond) {
       for (int64_t c = 0; c < components; ++c) parts.at({layer, c, d}) = beyond.at({layer, c, d});
       whole.at({layer, d}) = beyond.at({layer, components, d});
     }
-  return {parts, whole};
+  return {parts, leaves_range_at(parts, train_length), whole};
 }
 
 // What a model reads when it is measured.
@@ -162,7 +163,6 @@ std::vector<Measurement> probes(const Transformer& model, const Settings& s, con
                                   contribution_share(parts),
                                   by_distance_bin(cumulative(parts)),
                                   range,
-                                  leaves_range_at(beyond, s.train.length),
                                   norm.norm,
                                   norm.offset,
                                   norm.offset_angle,
@@ -181,7 +181,7 @@ std::vector<Measurement> probes(const Transformer& model, const Settings& s, con
                                   patterns.entropy,
                                   patterns.normalised_entropy,
                                   head_scores(model, texts.repeated)};
-  for (const Measurement& m : split_beyond_range(beyond)) all.push_back(m);
+  for (const Measurement& m : split_beyond_range(beyond, s.train.length)) all.push_back(m);
   if (const std::optional<Spectrum> spectrum = spectrum_of(components)) {
     const int64_t length = s.train.length, longest = lengths.back();
     all.push_back(decay(*spectrum, longest));

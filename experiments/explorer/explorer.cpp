@@ -2,14 +2,13 @@
 #include "experiments/explorer/explorer.hpp"
 
 #include <fmt/format.h>
-#include <openssl/evp.h>
 
 #include <algorithm>
-#include <array>
 #include <string_view>
 
 #include "core/error.hpp"
 #include "core/nearest_name.hpp"
+#include "experiments/report/figure_html.hpp"
 #include "experiments/report/text.hpp"
 #include "nn/positional/encoding.hpp"
 
@@ -50,16 +49,6 @@ void require_shown(const Settings& start) {
   require_within("encoding.fraction", start.encoding.fraction, 0.25, 1);
 }
 
-std::string script_hash() {
-  std::array<unsigned char, 32> digest;
-  require<ResourceError>(
-      EVP_Digest(explorer_script.data(), explorer_script.size(), digest.data(), nullptr, EVP_sha256(), nullptr) == 1,
-      "explore", "SHA-256 is not available");
-  std::array<unsigned char, 45> text;  // base64 of 32 bytes, and a zero
-  EVP_EncodeBlock(text.data(), digest.data(), static_cast<int>(digest.size()));
-  return fmt::format("'sha256-{}'", reinterpret_cast<const char*>(text.data()));
-}
-
 }  // namespace
 
 Settings explorer_defaults() {
@@ -88,7 +77,7 @@ std::string explorer_page(const Settings& start) {
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
       "<title>Positional encodings, component by component</title>\n<style>\n{}</style>\n</head>\n"
       "<body data-start=\"{}\">\n{}<script>{}</script>\n</body>\n</html>\n",
-      script_hash(), explorer_style, escaped(begins), explorer_body, explorer_script);
+      policy_hash(explorer_script), explorer_style, escaped(begins), explorer_body, explorer_script);
 }
 
 }  // namespace phasor

@@ -164,3 +164,38 @@ TEST_CASE("findings: what stopping the slow components costs at L and gains beyo
   CHECK(holds(finding(0.4, -0.5).measured, "components 4 to 7 of rope"));
   CHECK(holds(finding(0.4, -0.5).measured, "+0.40 ±0.02 (over windows, one seed) at 1 L, -0.50"));
 }
+
+TEST_CASE("findings: a fall of the curve over the distance is a decay; HoPE's claim needs both encodings") {
+  // 128 tokens to L; the curve is `near` up to L and `far` beyond.
+  const auto with_decay = [](double near, double far) {
+    Dissection d = blank();
+    Measurement decay("decay", {indices("distance", 512)});
+    for (int64_t distance = 0; distance < 512; ++distance) decay.at({distance}) = distance < 128 ? near : far;
+    for (const Measurement& m : {decay, filled("first_negative_distance", {}, std::nan("")),
+                                 filled("smallest_base", {}, 123), filled("critical_dimension", {}, 8)})
+      d.measurements.push_back(m);
+    return d;
+  };
+  const auto finding = [&](const Dissection& rope, const Dissection& hope) {
+    return frequencies_finding({group("rope", {rope}), group("hope", {hope})});
+  };
+  CHECK(finding(with_decay(0.7, 0.3), with_decay(0.6, 0.62)).verdict == Verdict::supported);
+  CHECK(finding(with_decay(0.7, 0.65), with_decay(0.6, 0.62)).verdict == Verdict::contradicted);
+  CHECK(finding(with_decay(0.7, 0.3), with_decay(0.6, 0.4)).verdict == Verdict::contradicted);
+  const Finding both = finding(with_decay(0.7, 0.3), with_decay(0.6, 0.62));
+  CHECK(holds(both.measured, "rope: 0.70 between L/4 and L/2, 0.30 in the farther half, never below 0; 8 of 16"));
+  CHECK(holds(both.measured, "from base 123 on (here: 10000)"));
+  CHECK(frequencies_finding({group("rope", {with_decay(0.7, 0.3)})}).verdict == Verdict::undecided);
+  CHECK(frequencies_finding({group("rope", {blank()})}).verdict == Verdict::undecided);  // no frequencies
+}
+
+TEST_CASE("findings: heads with more than 0.3 of the attention on [bos] are counted, for each length") {
+  Dissection d = blank();
+  Measurement sink("sink", {{.name = "length", .numbers = {128, 512}}, indices("layer", 2), indices("head", 2)});
+  sink.values = {0.1, 0.31, 0.29, 0.9, 0, 0, 0, 0.5};
+  d.measurements.push_back(sink);
+  const Finding finding = sink_finding({group("rope", {d})});
+  CHECK(finding.measured ==
+        "rope: 2 of 4 heads at 128 tokens, 1 of 4 heads at 512 tokens. (More than 0.3 of the attention makes a sink.)");
+  CHECK(finding.verdict == Verdict::shown);
+}
