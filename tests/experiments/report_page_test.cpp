@@ -61,6 +61,21 @@ json rows_at(Browser& page, const std::string& figure, const std::string& x, con
                   {figure, x, y});
 }
 
+// Opens the table of a figure's numbers; its rows.
+json opened_table(Browser& page, const std::string& figure) {
+  page.click(figure + " summary");
+  return page.run(R"(
+      return new Promise(resolve => {
+        const look = () => {
+          const rows = [...document.querySelectorAll(arguments[0] + ' tr:not(.grid tr)')];
+          if (rows.length === 0) return requestAnimationFrame(look);
+          resolve(rows.map(row => [...row.children].map(cell => cell.textContent)));
+        };
+        look();
+      }))",
+                  {figure});
+}
+
 // As the page says it: with four digits.
 double number(const json& text) { return std::stod(text.get<std::string>()); }
 
@@ -166,10 +181,7 @@ TEST_SUITE("full") {
     const Figure curves = perplexity_figure(), heat_map = contribution_figure();
     Browser& page = opened(folder, {curves, heat_map});
     CHECK(page.run("return document.querySelectorAll('.numbers table').length") == 0);  // made when opened
-    page.click("#figure-perplexity summary");
-    const json table = page.run(
-        "return [...document.querySelectorAll('#figure-perplexity tr')].map(row => "
-        "[...row.children].map(cell => cell.textContent))");
+    const json table = opened_table(page, "#figure-perplexity");
     REQUIRE(table.size() == 7);
     CHECK(table[0] == json({"", "encoding"}));
     CHECK(table[1] == json({"length of the window (tokens)", "rope", "hope", "nope", "alibi", "yarn"}));
@@ -178,8 +190,8 @@ TEST_SUITE("full") {
         CHECK(number(table[static_cast<size_t>(length + 2)][static_cast<size_t>(encoding + 1)]) ==
               doctest::Approx(curves.means.at({encoding, length})).epsilon(0.0005));
     // HoPE at distance 512 has none. The table follows the controls: head 2.
-    page.click("#figure-contribution summary");
-    CHECK(text_of(page, "#figure-contribution .numbers tr:last-child td:last-child") == "–");
+    const json cells = opened_table(page, "#figure-contribution");
+    CHECK(cells.back().back() == "–");
     page.run("document.querySelectorAll('table.grid button')[2].click()");
     const json cell = page.run("return document.querySelector('#figure-contribution .numbers tbody td').textContent");
     CHECK(number(cell) == doctest::Approx(heat_map.means.at({0, 8, 0, 2, 0, 0})).epsilon(0.0005));
@@ -195,7 +207,7 @@ TEST_SUITE("full") {
     for (FigureAxis& axis : figure.axes) axis.label = hostile_text;
     for (Mark& mark : figure.marks) mark.label = hostile_text;
     Browser& page = opened(folder, {figure}, {.width = 400});
-    page.click(".numbers summary");
+    opened_table(page, ".figure");
     const json rows = rows_at(page, ".figure", "8", "5");
     CHECK(rows[3][1] == hostile_text);
     CHECK(page.run("return document.querySelectorAll('img').length") == 0);
@@ -247,6 +259,27 @@ TEST_SUITE("full") {
     const double before = page.run(width);
     page.run("document.querySelector('main').style.width = '300px'; dispatchEvent(new Event('resize'))");
     CHECK(page.run(width).get<double>() < before - 50);
+  }
+
+  TEST_CASE("page: figures of unusual shape are drawn, or say that there is nothing") {
+    const TemporaryFolder folder;
+    Browser& page = opened(folder, unusual_figures());
+    CHECK(page.messages().empty());
+    const std::string wrong = "return document.querySelector('main').innerHTML.match(/NaN|Infinity|undefined/g)";
+    CHECK(page.run(wrong) == nullptr);
+    CHECK(page.run("return document.querySelectorAll('#figure-many_curves .legend .key').length") == 40);
+    CHECK(page.run("return document.querySelectorAll('#figure-panels .drawing').length") == 6);
+    CHECK(page.run("return document.querySelectorAll('#figure-grid button').length") == 12 * 16);
+    for (const char* const empty : {"nothing", "no_logarithm"})
+      CHECK_MESSAGE(text_of(page, std::string("#figure-") + empty + " .drawing") == "nothing to draw", empty);
+    CHECK(page.run("return document.querySelectorAll('#figure-one_value .marker').length") == 1);
+    // One of many curves is told by the pointer.
+    const json rows = rows_at(page, "#figure-many_curves", "4", "");
+    CHECK(rows.size() == 2);
+    page.open(folder / "report.html", {.width = 400, .scheme = ColourScheme::dark});
+    CHECK(page.run("return document.documentElement.scrollWidth <= innerWidth") == true);
+    CHECK(page.run(wrong) == nullptr);
+    CHECK(page.messages().empty());
   }
 
   TEST_CASE("page: fifteen figures are there within a second") {

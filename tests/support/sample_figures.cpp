@@ -111,6 +111,41 @@ Figure perplexity_figure() {
           .marks = {{128, "L = 128"}}};
 }
 
+std::vector<Figure> unusual_figures() {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  std::vector<Figure> figures;
+  const auto add = [&](const std::string& name, const std::vector<Dimension>& dimensions,
+                       const std::vector<FigureAxis>& axes) -> Figure& {
+    Figure figure = {.name = name, .question = name, .axes = axes, .value_label = "value"};
+    figure.means = Measurement("value", dimensions);
+    for (size_t i = 0; i < dimensions.size(); ++i)
+      if (figure.axes[i].label.empty()) figure.axes[i].label = dimensions[i].name;
+    for_each(figure.means, [](const std::vector<int64_t>& index, double& value) {
+      value = std::sin(static_cast<double>(index.back()) / 3);
+      for (const int64_t i : index) value += std::sin(static_cast<double>(i)) / 4;
+    });
+    figures.push_back(figure);
+    return figures.back();
+  };
+  const Dimension long_words = {
+      .name = "task", .words = {"copying in context", "needle in a haystack", "few-shot", "a task whose name is long"}};
+  add("many_curves", {indices("head", 40), indices("component", 9)}, {{.role = Role::series}, {.role = Role::x}});
+  add("words", {{.name = "encoding", .words = {"rope", "hope", "a third encoding"}}, long_words},
+      {{.role = Role::y}, {.role = Role::x}});
+  add("panels", {indices("layer", 6), long_words, indices("distance", 300)},
+      {{.role = Role::panel}, {.role = Role::series}, {.role = Role::x}});
+  add("grid", {indices("layer", 12), indices("head", 16), indices("distance", 500)},
+      {{.role = Role::choice}, {.role = Role::choice, .first_shown = -1}, {.role = Role::x, .logarithmic = true}});
+  for (double& value : add("nothing", {indices("x", 5)}, {{.role = Role::x}}).means.values) value = nan;
+  add("no_logarithm", {{.name = "x", .numbers = {-2, 0}}}, {{.role = Role::x, .logarithmic = true}});
+  add("one_value", {{.name = "x", .numbers = {3}}}, {{.role = Role::x}});
+  for (double& value :
+       add("constant", {indices("y", 2), indices("x", 3)}, {{.role = Role::y}, {.role = Role::x}}).means.values)
+    value = 7;
+  for (double& value : add("large", {indices("x", 30)}, {{.role = Role::x}}).means.values) value *= 3e12;
+  return figures;
+}
+
 std::vector<Figure> sample_figures() { return {contribution_figure(), u_shape_figure(), perplexity_figure()}; }
 
 }  // namespace phasor

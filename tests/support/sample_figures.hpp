@@ -18,4 +18,8 @@ Figure u_shape_figure();
 Figure perplexity_figure();
 std::vector<Figure> sample_figures();  // these three
 
+// many_curves: forty. words: a heat map of words. panels: six drawings of curves. grid: 12 layers of 16 heads. Of no
+// number that can be drawn: nothing, no_logarithm. one_value, constant and large.
+std::vector<Figure> unusual_figures();
+
 }  // namespace phasor

@@ -9,7 +9,8 @@ const measures = {
 // With 4 significant digits, as the page has them.
 function numberText(value) {
   if (value === null || !Number.isFinite(value)) return '–';
-  return String(Number(value.toPrecision(4)));
+  const rounded = Number(value.toPrecision(4)), size = Math.abs(rounded);
+  return size >= 1e7 || size > 0 && size < 1e-6 ? rounded.toExponential().replace('+', '') : String(rounded);
 }
 
 const entryText = (entry) => typeof entry === 'number' ? String(entry) : entry;

@@ -81,8 +81,9 @@ class Drawing {
   // Ticks below the plot; with lines across it where `grid` is true.
   drawXTicks(grid) {
     const path = [];
-    for (const tick of this.xAxis.ticks((label) => Math.min(textWidth(label), widestTick))) {
-      this.text(tick.at, this.bottom + 18, fitted(tick.label, widestTick), {class: 'tick', 'text-anchor': 'middle'});
+    const widest = Math.max(60, (this.right - this.left) / this.xAxis.indices.length - 8);
+    for (const tick of this.xAxis.ticks((label) => Math.min(textWidth(label), widest))) {
+      this.text(tick.at, this.bottom + 18, fitted(tick.label, widest), {class: 'tick', 'text-anchor': 'middle'});
       path.push(`M${rounded(tick.at)} ${rounded(grid ? this.top : this.bottom)}V${rounded(this.bottom + 4)}`);
     }
     this.line(path.join(''), grid ? 'grid' : 'frame');
@@ -109,12 +110,16 @@ class Drawing {
     this.markLines = ends.length;
   }
 
+  // Seen on every colour: dashes on a pale line.
+  markLine(path) {
+    this.line(path, 'mark-ground');
+    this.line(path, 'mark');
+  }
+
   drawMarks() {
     for (const mark of this.marks) {
-      this.line(`M${rounded(mark.x)} ${rounded(this.top - 3 - 15 * mark.line)}V${rounded(this.bottom)}`, 'mark');
-      this.text(mark.center, this.top - 6 - 15 * mark.line, mark.label, {class: 'mark-label', 'text-anchor': 'middle'});
+      this.markLine(`M${rounded(mark.x)} ${rounded(this.top - 3 - 15 * mark.line)}V${rounded(this.bottom)}`);
+      this.text(mark.center, this.top - 6 - 15 * mark.line, mark.label, {'text-anchor': 'middle'});
     }
   }
 }
-
-const widestTick = 110;  // pixels

@@ -7,13 +7,13 @@ class HeatMap extends Drawing {
     this.yAxis = new EntryAxis(figure.y, {cells: true});
     if (!xAxis.axis || !this.yAxis.axis) return this.drawNothing(plotHeight);
     this.yAxis.place(plotHeight, 0);
-    const widest = Math.max(...this.yTicks().map((tick) => Math.min(textWidth(tick.label), widestTick)));
+    const widest = Math.max(...this.yTicks().map((tick) => Math.min(textWidth(tick.label), width / 4)));
     this.layOut(widest + 12, 10, plotHeight, xAxis);
     this.yAxis.place(this.bottom, this.top);
     this.verticalLabel(figure.y.label);
     const ticks = [];
     for (const tick of this.yTicks()) {
-      this.text(this.left - 8, tick.at + 4.5, fitted(tick.label, widestTick), {class: 'tick', 'text-anchor': 'end'});
+      this.text(this.left - 8, tick.at + 4.5, fitted(tick.label, width / 4), {class: 'tick', 'text-anchor': 'end'});
       ticks.push(`M${rounded(this.left - 4)} ${rounded(tick.at)}H${rounded(this.left)}`);
     }
     this.line(ticks.join(''), 'frame');
@@ -77,10 +77,12 @@ class HeatMap extends Drawing {
     for (const mark of this.figure.marksOf(this.figure.y)) {
       if (!this.yAxis.axis.contains(mark.at)) continue;
       const y = this.yAxis.axis.at(mark.at);
-      this.line(`M${rounded(this.left)} ${rounded(y)}H${rounded(this.right)}`, 'mark');
-      const label = fitted(mark.label, this.right - this.left - 12);
-      const below = y - this.top < 20;
-      this.text(this.right - 6, y + (below ? 15 : -5), label, {class: 'mark-label', 'text-anchor': 'end'});
+      this.markLine(`M${rounded(this.left)} ${rounded(y)}H${rounded(this.right)}`);
+      const label = fitted(mark.label, this.right - this.left - 16), width = textWidth(label) + 8;
+      const baseline = y - this.top < 24 ? y + 17 : y - 8;
+      const plate = {x: this.right - 4 - width, y: baseline - 13, width, height: 17, rx: 3};
+      this.svg.append(svg('rect', {...plate, class: 'plate'}));
+      this.text(this.right - 8, baseline, label, {'text-anchor': 'end'});
     }
   }
 
