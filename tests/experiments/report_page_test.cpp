@@ -261,6 +261,41 @@ TEST_SUITE("full") {
     CHECK(page.run(width).get<double>() < before - 50);
   }
 
+  TEST_CASE("page: lightness alone tells values apart, and small ones lie near the ground") {
+    const TemporaryFolder folder;
+    Figure diverging = contribution_figure(), sequential = contribution_figure();
+    sequential.name = "sequential";
+    sequential.diverging = false;
+    for (const ColourScheme scheme : {ColourScheme::light, ColourScheme::dark}) {
+      Browser& page = opened(folder, {diverging, sequential}, {.scheme = scheme});
+      // CIE 1976 lightness, 0 to 100, along the bar.
+      const auto lightness = [&](const std::string& figure) {
+        return page
+            .run(R"(
+            return [...document.querySelectorAll(arguments[0] + ' .color-bar rect')].map(rect => {
+              const [r, g, b] = rect.getAttribute('fill').match(/\d+/g).map(byte =>
+                  byte / 255 <= 0.04045 ? byte / 255 / 12.92 : ((byte / 255 + 0.055) / 1.055) ** 2.4);
+              const luminance = 0.2126 * r + 0.7152 * g + 0.0722 * b;
+              return luminance > 0.008856 ? 116 * Math.cbrt(luminance) - 16 : 903.3 * luminance;
+            }))",
+                 {figure})
+            .get<std::vector<double>>();
+      };
+      const double sign = scheme == ColourScheme::light ? -1 : 1;
+      const std::vector<double> even = lightness("#figure-sequential"), both = lightness("#figure-contribution");
+      REQUIRE(even.size() == 64);
+      const double step = (even.back() - even.front()) / 63;
+      CHECK(std::abs(step) > 1);
+      for (size_t i = 1; i < 64; ++i) {
+        CAPTURE(i);
+        CHECK((even[i] - even[i - 1]) / step > 0.5);
+        CHECK((even[i] - even[i - 1]) / step < 1.6);
+        CHECK((both[i] - both[i - 1]) * sign * (i < 32 ? -1 : 1) >= (i == 32 ? -1 : 0.5));
+        CHECK(std::abs(both[i] - both[63 - i]) < 8);  // as far from 0, as light
+      }
+    }
+  }
+
   TEST_CASE("page: figures of unusual shape are drawn, or say that there is nothing") {
     const TemporaryFolder folder;
     Browser& page = opened(folder, unusual_figures());
@@ -296,7 +331,6 @@ TEST_SUITE("full") {
       best = std::min<double>(best, page.run("return performance.getEntriesByType('navigation')[0].loadEventEnd"));
     }
     CHECK(best < 1000);
-    MESSAGE(best, " ms");
   }
 }
 

@@ -1,13 +1,11 @@
-// A figure of the page: its numbers, what of them is shown, its controls and drawings; and the start of the page.
+// A figure of the page: its numbers, what of them is shown, its controls and drawings.
 
 const narrowestPanel = 300;  // pixels
 
 class Figure {
   constructor(article) {
     Object.assign(this, JSON.parse(article.querySelector('script').textContent));
-    const unit = (value) => value === null ? null :
-        this.exponent < 0                  ? value / 10 ** -this.exponent :
-                                             value * 10 ** this.exponent;
+    const unit = (value) => value === null ? null : value * 10 ** this.exponent;
     this.values = this.values.map(unit);
     this.halfWidths = this.halfWidths.map(unit);
     let stride = 1;
@@ -148,91 +146,12 @@ class Figure {
     else
       this.legend.replaceChildren();
     this.state.textContent =
-        this.controls.map((dimension) => `${dimension.label} ${entryText(dimension.entries[dimension.shown])}`)
-            .join(' · ');
+        this.controls.map(({label, entries, shown}) => `${label} ${entryText(entries[shown])}`).join(' · ');
     this.fillNumbers();
   }
 
   fillNumbers() {
-    const table = this.numbers.querySelector('.wide');
-    table?.remove();
+    this.numbers.querySelector('.wide')?.remove();
     if (this.numbers.open) this.numbers.append(html('div', {className: 'wide'}, numberTable(this)));
   }
 }
-
-const tooltip = html('div', {className: 'tooltip', hidden: true});
-tooltip.setAttribute('role', 'status');
-let pointed = null;  // the drawing whose cursor is shown
-
-function hideTooltip() {
-  pointed?.cursorLayer.replaceChildren();
-  pointed = null;
-  tooltip.hidden = true;
-}
-
-function showTooltip(drawing, cursor) {
-  hideTooltip();
-  pointed = drawing;
-  drawing.cursor = cursor;
-  const {x, y, rows} = drawing.show(cursor);
-  tooltip.replaceChildren(...rows.map(([label, value, {color, strong} = {}]) => {
-    const row = html('div', {className: strong ? 'strong' : ''});
-    const swatch = html('span', {className: 'swatch'});
-    if (color) swatch.style.background = color;
-    row.append(...(color ? [swatch] : []), html('span', {textContent: label}), html('b', {textContent: value}));
-    return row;
-  }));
-  tooltip.hidden = false;
-  const box = drawing.svg.getBoundingClientRect(), scale = box.width / drawing.width;
-  const atX = box.left + x * scale, atY = box.top + y * scale;
-  const {width, height} = tooltip.getBoundingClientRect();
-  const left = atX + 16 + width < innerWidth ? atX + 16 : Math.max(4, atX - 16 - width);
-  const top = Math.min(Math.max(4, atY - height / 2), innerHeight - height - 4);
-  Object.assign(tooltip.style, {left: `${left}px`, top: `${top}px`});
-}
-
-function drawingOf(event) {
-  const element = event.target.closest?.('.drawing');
-  return element?.drawing.xAxis ? element.drawing : null;
-}
-
-function start() {
-  document.body.append(tooltip);
-  const figures = [...document.querySelectorAll('article.figure')].map((article) => new Figure(article));
-  const redraw = () => figures.forEach((figure) => figure.draw());
-  addEventListener('resize', redraw);
-  darkScheme.addEventListener('change', redraw);
-  addEventListener('beforeprint', () => {
-    printing = true;
-    redraw();
-  });
-  addEventListener('afterprint', () => {
-    printing = false;
-    redraw();
-  });
-  for (const type of ['pointermove', 'pointerdown']) {
-    document.addEventListener(type, (event) => {
-      const drawing = drawingOf(event);
-      if (!drawing) return hideTooltip();
-      const box = drawing.svg.getBoundingClientRect(), scale = drawing.width / box.width;
-      const x = (event.clientX - box.left) * scale, y = (event.clientY - box.top) * scale;
-      const isInside = x >= drawing.left && x <= drawing.right && y >= drawing.top && y <= drawing.bottom;
-      if (isInside)
-        showTooltip(drawing, drawing.cursorAt(x, y));
-      else
-        hideTooltip();
-    });
-  }
-  document.addEventListener('keydown', (event) => {
-    const drawing = drawingOf(event);
-    if (event.key === 'Escape') hideTooltip();
-    if (!drawing || !event.key.startsWith('Arrow')) return;
-    event.preventDefault();
-    const first = () => drawing.cursorAt(drawing.left, drawing.bottom);
-    showTooltip(drawing, drawing.cursor ? drawing.moved(drawing.cursor, event.key) : first());
-  });
-  document.addEventListener('focusout', hideTooltip);
-  addEventListener('scroll', hideTooltip, {passive: true});
-}
-
-start();
