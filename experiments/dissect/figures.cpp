@@ -119,7 +119,7 @@ class Gallery {
     figure.diverging = sight.diverging;
     const bool heat_map =
         std::any_of(sight.axes.begin(), sight.axes.end(), [](const FigureAxis& axis) { return axis.role == Role::y; });
-    if (sight.with_intervals && !heat_map) figure.half_widths = measured->half_widths;
+    if (sight.with_intervals && !heat_map) add_intervals(figure, measured->half_widths);
     for (size_t i = 0; i < figure.axes.size(); ++i) {
       const Dimension& dimension = figure.means.dimensions[i];
       const Role role = figure.axes[i].role;
@@ -142,6 +142,18 @@ class Gallery {
   }
 
  private:
+  // Over seeds where each group has several, else over the windows of one, if their standard errors were measured.
+  void add_intervals(Figure& figure, const std::vector<double>& over_seeds) const {
+    constexpr double normal_quantile = 1.96;
+    figure.half_widths = over_seeds;
+    if (!over_seeds.empty()) {
+      figure.measured += " Bands: 95 % intervals over seeds.";
+    } else if (const std::optional<Stacked> errors = stacked(groups_, figure.name + "_error")) {
+      for (const double error : errors->means.values) figure.half_widths.push_back(normal_quantile * error);
+      figure.measured += " Bands: 95 % intervals over windows, one seed.";
+    }
+  }
+
   const std::vector<Group>& groups_;
   std::vector<Section> sections_;
   std::string verdicts_;
@@ -182,10 +194,13 @@ void u_shape_figures(Gallery& gallery) {
               change_finding);
   gallery.add({.name = "u_share_by_step",
                .question = "Are the activated components a shortcut of the early training?",
-               .axes = {encodings_as(Role::series), training_steps(), last_of("layer"), components_as(Role::x)},
+               .axes = {encodings_as(Role::panel),
+                        {Role::x, "step of the training", true},
+                        last_of("layer"),
+                        components_as(Role::y)},
                .value_label = "share of the curve's variance over the keys",
                .keys = probe_keys,
-               .with_intervals = true},
+               .diverging = true},
               shortcut_finding);
 }
 

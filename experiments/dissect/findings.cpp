@@ -51,6 +51,10 @@ bool in_band(const Group& group, int64_t component) {
   return wavelength >= band_from && wavelength <= band_to;
 }
 
+std::string seeds_text(const Group& group) {
+  return group.seeds.size() == 1 ? "one seed" : fmt::format("{} seeds", group.seeds.size());
+}
+
 std::string band_text() { return fmt::format("wavelengths from {} L to {} L", band_from, band_to); }
 
 // The depth or recency of all layers together.
@@ -124,9 +128,9 @@ Finding activated_finding(const std::vector<Group>& groups) {
   }
   finding.measured += fmt::format(
       ". Activated: a share of the curve's variance over the keys above {:g} / {} components = {:.3f}. {:.0f} % of the "
-      "activated share lies at {} (bar: more than half); {} seed{}.",
+      "activated share lies at {} (bar: more than half; {}).",
       rope.settings.dissect.activated, components, bar, all > 0 ? 100 * within / all : 0.0, band_text(),
-      rope.seeds.size(), rope.seeds.size() == 1 ? "" : "s");
+      seeds_text(rope));
   finding.verdict = all == 0 ? Verdict::undecided : within / all > 0.5 ? Verdict::supported : Verdict::contradicted;
   return finding;
 }
@@ -179,9 +183,9 @@ Finding shortcut_finding(const std::vector<Group>& groups) {
   const double fall = band[static_cast<size_t>(peak)] - band.back();
   finding.measured = fmt::format(
       "Components with {} have {:.2f} of the variance of {}'s U curve at the end, {:.2f} at most, after step {:g} of "
-      "{:g} (bar: a peak in the first half, and a fall by {:g} from it); {} seed{}.",
+      "{:g} (bar: a peak in the first half, and a fall by {:g} from it; {}).",
       band_text(), band.back(), rope.label, band[static_cast<size_t>(peak)], at_step[static_cast<size_t>(peak)],
-      at_step.back(), fading_bar, rope.seeds.size(), rope.seeds.size() == 1 ? "" : "s");
+      at_step.back(), fading_bar, seeds_text(rope));
   const bool early = at_step[static_cast<size_t>(peak)] <= at_step.back() / 2;
   finding.verdict = early && fall > fading_bar ? Verdict::supported
                     : !early                   ? Verdict::contradicted
@@ -225,11 +229,12 @@ Finding beyond_range_finding(const std::vector<Group>& groups) {
       "{}: {:.0f} % of the parts outside belong to components with a wavelength above L. Of the whole scores, {} leave "
       "first{}; in layer 0 at most {:.1f} % are outside. (Range: the lowest and the highest within windows of L "
       "tokens, "
-      "by head and component; they leave where more than {:g} % of the pairs at a distance are outside.)",
+      "by head and component; they leave where more than {:g} % of the pairs at a distance are outside; "
+      "{}.)",
       rope.label, 100 * slow / (slow + fast),
       first_layer < 0 ? std::string("none") : fmt::format("those of layer {}", first_layer),
       first_layer < 0 ? "" : fmt::format(", at distance {:g}", first_distance), 100 * most_in_first_layer,
-      100 * range_bar);
+      100 * range_bar, seeds_text(rope));
   finding.verdict = first_layer < 0                                  ? Verdict::undecided
                     : first_layer == 0 && slow / (slow + fast) > 0.5 ? Verdict::supported
                                                                      : Verdict::contradicted;
@@ -294,10 +299,7 @@ Finding sink_finding(const std::vector<Group>& groups) {
 
 Finding ablation_finding(const std::vector<Group>& groups) {
   const Group& rope = group_of_rope(groups);
-  Finding finding{
-      .claim =
-          "HoPE does without the slow components at no cost. If a trained RoPE model needed them as little, "
-          "stopping them would cost little at L and lower the loss at 4 L."};
+  Finding finding{.claim = "The slow components are dispensable inside L and harmful beyond: HoPE does without them."};
   const Measurement loss = mean_over_seeds(rope, "ablation");
   const auto slowest_from = static_cast<int64_t>(over_seeds(rope, "within_train_length", {}).at(0));
   const int64_t components = loss.dimensions[2].size();
