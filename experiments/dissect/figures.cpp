@@ -94,9 +94,10 @@ class Gallery {
  public:
   explicit Gallery(const std::vector<Group>& groups) : groups_(groups) {}
 
-  void section(const std::string& heading) {
+  void section(const std::string& heading, const std::string& text = "") {
     sections_.emplace_back();
     sections_.back().heading = heading;
+    sections_.back().text = text;
   }
 
   // Nothing if no group has the measurement.
@@ -367,7 +368,11 @@ void ablation_figures(Gallery& gallery) {
 
 DissectionView dissection_view(const std::vector<Group>& groups) {
   Gallery gallery(groups);
-  gallery.section("Scores and positions");
+  gallery.section(
+      "Scores and positions",
+      "Claims are those of Chen et al. (HoPE, arXiv:2410.21216) as its abstract and second-hand accounts give "
+      "them. Definitions and bars are Phasor's own; they stand with each verdict, and settings change them. "
+      "A component is a pair of channels that turns together; L is the training length.");
   u_shape_figures(gallery);
   gallery.section("Scores by component and distance");
   score_figures(gallery);

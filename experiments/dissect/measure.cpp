@@ -124,9 +124,8 @@ std::vector<Measurement> followed(const Transformer& model, const Settings& s, c
           renamed(u.depth, "u_depth_by_step"), renamed(u.share, "u_share_by_step")};
 }
 
-std::vector<Measurement> through_training(const fs::path& folder, const Settings& trained, const Settings& s,
-                                          const Transformer& final_model, int64_t final_step, const Texts& texts,
-                                          Progress& progress) {
+std::vector<Measurement> through_training(const ModelFolder& folder, const Settings& s, const Transformer& final_model,
+                                          int64_t final_step, const Texts& texts, Progress& progress) {
   Dimension steps{.name = "step"};
   std::vector<std::vector<Measurement>> parts(4);
   const auto add = [&](int64_t step, const Transformer& model) {
@@ -136,11 +135,11 @@ std::vector<Measurement> through_training(const fs::path& folder, const Settings
     for (size_t i = 0; i < parts.size(); ++i) parts[i].push_back(measured[i]);
     progress.update(steps.size() + 1);
   };
-  const Transformer early(model_shape(trained), static_cast<uint64_t>(trained.train.seed));
+  const Transformer early(model_shape(s), static_cast<uint64_t>(s.train.seed));
   add(0, early);
-  for (const CheckpointPlace& snapshot : snapshots(folder)) {
+  for (const CheckpointPlace& snapshot : snapshots(folder.path)) {
     if (snapshot.step >= final_step) continue;
-    load_snapshot(snapshot.path, trained, early.parameters());
+    load_snapshot(snapshot.path, folder.settings, early.parameters());
     add(snapshot.step, early);
   }
   add(final_step, final_model);
@@ -214,28 +213,26 @@ std::optional<Dissection> kept(const fs::path& file, int64_t step, const std::ve
   return {};
 }
 
-}  // namespace
-
-Dissection dissect_run(const fs::path& folder, const Settings& trained, const DissectSettings& how,
-                       const Corpus& corpus, Depth depth, bool quiet) {
-  const TrainedModel loaded = load_model(folder, trained, trained.encoding);
-  require<FileError>(corpus.sha256 == loaded.corpus_sha256, "dissect", trained.corpus, " is not the text that ", folder,
-                     " was trained on any more");
-  Settings s = trained;
+void dissect_model(const ModelFolder& folder, const DissectSettings& how, const Corpus& corpus, Depth depth,
+                   const std::string& label, bool quiet) {
+  const RunFolder lock(folder.path, folder.settings, Resume::yes);
+  const TrainedModel loaded = load_model(folder.path, folder.settings, folder.settings.encoding);
+  require<FileError>(corpus.sha256 == loaded.corpus_sha256, "dissect", folder.settings.corpus, " is not the text that ",
+                     folder.path, " was trained on any more");
+  Settings s = folder.settings;
   s.dissect = how;
   const Transformer& model = loaded.model;
-  const std::string label = fmt::format("{} seed {}", s.encoding.name, s.train.seed);
-  const fs::path file = folder / "dissection.json";
+  const fs::path file = folder.path / "dissection.json";
   const std::vector<std::string> assignments = assignments_of(s, "dissect.");
   std::optional<Dissection> dissection = kept(file, loaded.step, assignments);
   if (!dissection) {
-    const std::vector<int64_t> lengths = ablation_lengths(model, s.dissect);
+    const std::vector<int64_t> lengths = ablation_lengths(model, how);
     const Texts texts = texts_of(s, corpus, lengths);
-    Progress progress(label + ", probes", std::ssize(snapshots(folder)) + 3, quiet);
+    Progress progress(label + ", probes", std::ssize(snapshots(folder.path)) + 3, quiet);
     dissection = {
         .step = loaded.step, .settings = assignments, .measurements = probes(model, s, corpus, lengths, texts)};
     progress.update(1);
-    for (Measurement& m : through_training(folder, trained, s, model, loaded.step, texts, progress))
+    for (Measurement& m : through_training(folder, s, model, loaded.step, texts, progress))
       dissection->measurements.push_back(std::move(m));
     progress.finish();
     save_dissection(file, *dissection);
@@ -245,14 +242,17 @@ Dissection dissect_run(const fs::path& folder, const Settings& trained, const Di
       dissection->measurements.push_back(std::move(m));
     save_dissection(file, *dissection);
   }
-  return *dissection;
 }
+
+}  // namespace
 
 void dissect_models(const std::vector<ModelFolder>& models, const DissectSettings& how, const Corpus& corpus,
                     Depth depth, bool quiet) {
-  for (const ModelFolder& model : models) {
-    const RunFolder folder(model.path, model.settings, Resume::yes);
-    dissect_run(model.path, model.settings, how, corpus, depth, quiet);
+  for (size_t i = 0; i < models.size(); ++i) {
+    const Settings& s = models[i].settings;
+    const std::string place = models.size() == 1 ? "" : fmt::format("{}/{} ", i + 1, models.size());
+    dissect_model(models[i], how, corpus, depth, fmt::format("{}{} seed {}", place, s.encoding.name, s.train.seed),
+                  quiet);
   }
 }
 

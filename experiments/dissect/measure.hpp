@@ -19,13 +19,11 @@ enum class Depth { probes, ablations };
 // knows; ResourceError if the scores of the longest length do not fit into `available` bytes.
 void require_dissectable(const Settings& settings, double available_bytes);
 
-// The model of the run in `folder`, which was trained with `settings` on `corpus`, measured as settings.dissect says.
-// What dissection.json holds already, made with the same settings, is taken from there; the file is written anew where
-// it lacks something. FileError if there is no checkpoint; Interrupted.
-Dissection dissect_run(const std::filesystem::path& folder, const Settings& trained, const DissectSettings& how,
-                       const Corpus& corpus, Depth depth, bool quiet);
-
-// dissect_run() for each model, in turn; each folder is locked meanwhile. BusyError if another process holds one.
+// Measures the models of a run, one after the other, as `how` says; `corpus` is the text they were trained on. Each
+// folder gets a dissection.json. What it holds already, of the same weights and made in the same way, is not measured
+// again; it is written anew where it lacks something. Folders are locked meanwhile. FileError if one holds no
+// checkpoint or was trained on another text; BusyError if another process holds one; Interrupted: what is in the files
+// stays.
 void dissect_models(const std::vector<ModelFolder>& models, const DissectSettings& how, const Corpus& corpus,
                     Depth depth, bool quiet);
 
