@@ -6,6 +6,7 @@
 #include <map>
 
 #include "experiments/dissect/dissection.hpp"
+#include "tests/support/browser.hpp"
 #include "tests/support/command.hpp"
 
 using namespace phasor;
@@ -242,4 +243,43 @@ TEST_CASE("report: several runs side by side, seeds averaged, others told apart;
   CHECK(holds(partly, "hope seed 1 is not finished (12 of 12 steps)"));
   CHECK(holds(text_of(page), "class=\"banner\""));
   CHECK(refusal(run_phasor({"report", (place.folder / "none").string()}), 3) != "");
+}
+
+TEST_CASE("dissect: every figure of the page is drawn in a browser, at each layer, head and step" *
+          doctest::test_suite("full")) {
+  const Trained place;
+  const fs::path rope = place.train("rope"), hope = place.train("hope", {"encoding.name=hope"});
+  for (const fs::path& run : {rope, hope}) REQUIRE(dissected(run).exit_code == 0);
+  const fs::path file = place.folder / "both.html";
+  REQUIRE(run_phasor({"report", rope.string(), hope.string(), "--out", file.string()}).exit_code == 0);
+  for (const ColourScheme scheme : {ColourScheme::light, ColourScheme::dark}) {
+    Browser& page = browser();
+    page.open(file, {.width = scheme == ColourScheme::light ? 1280 : 400, .scheme = scheme});
+    const auto check_drawn = [&] {
+      CHECK(page.run(R"(
+          return [...document.querySelectorAll('article.figure')].filter(figure =>
+              !figure.querySelector('.drawing .curve, .drawing .marker, .drawing canvas')).map(figure => figure.id))") ==
+            nlohmann::json::array());
+    };
+    CHECK(page.run("return document.querySelectorAll('article.figure').length").get<int>() >= 25);
+    check_drawn();
+    // Each control in turn: the first of its buttons, the start of its slider.
+    CHECK(page.run(R"(
+        let moved = 0;
+        for (const button of document.querySelectorAll('article.figure button[aria-pressed=false]')) {
+          button.click();
+          ++moved;
+        }
+        for (const slider of document.querySelectorAll('article.figure input[type=range]')) {
+          slider.value = slider.min;
+          slider.dispatchEvent(new Event('input', {bubbles: true}));
+          ++moved;
+        }
+        return moved)")
+              .get<int>() > 40);
+    check_drawn();
+    CHECK(page.messages() == std::vector<std::string>());
+    CHECK(page.requests() == std::vector<std::string>());
+    CHECK(page.run("return document.documentElement.scrollWidth <= innerWidth") == true);
+  }
 }
