@@ -105,11 +105,18 @@ std::vector<Job> jobs_of(AblationSweep& sweep, const Components& components, con
       add(2, component, size - 1);
     }
   const int64_t group = shape.heads / (shape.kv_heads == 0 ? shape.heads : shape.kv_heads);
+  const auto is_asked = [](int64_t chosen, int64_t i) { return chosen < 0 || chosen == i; };
   for (int64_t layer = 0; layer < shape.layers; ++layer)
-    for (int64_t head = 0; head < shape.heads; ++head)
+    for (int64_t head = 0; head < shape.heads; ++head) {
+      if (!is_asked(settings.layer, layer) || !is_asked(settings.head, head)) {
+        for (Measurement* const m : {&sweep.of_head, &sweep.of_head_error})
+          std::fill_n(&m->at({layer, head, 0, 0}), size * m->dimensions.back().size(), std::nan(""));
+        continue;
+      }
       for (int64_t component = 0; component < size; ++component)
         plan.add(Ablation::stop, {component, component, layer, head / group * group},
                  {&sweep.of_head, &sweep.of_head_error, {layer, head, component}});
+    }
   return plan.jobs();
 }
 

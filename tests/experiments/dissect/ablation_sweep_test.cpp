@@ -91,6 +91,7 @@ TEST_CASE("ablation sweep: every entry is what its ablation does, run by itself"
     for (int64_t of_layer = 0; of_layer < 2; ++of_layer)
       for (int64_t of_head = 0; of_head < 4; ++of_head)
         for (int64_t c = 0; c < 4; ++c) {
+          if (layer >= 0 && (of_layer != layer || of_head != head)) continue;  // not asked for
           const auto [mean, error] = change(Ablation::stop, {c, c, of_layer, of_head}, 32);
           CHECK(sweep.of_head.at({of_layer, of_head, c, 1}) == doctest::Approx(mean).epsilon(1e-12));
           CHECK(sweep.of_head_error.at({of_layer, of_head, c, 1}) == doctest::Approx(error).epsilon(1e-9));
@@ -193,4 +194,23 @@ TEST_CASE("ablation sweep: lengths, and what is refused before anything runs") {
   CHECK_THROWS_WITH_AS(swept(small("nope")), doctest::Contains("turns no components"), UsageError);
   CHECK_THROWS_WITH_AS(swept(model, {.layer = 2}), doctest::Contains("layer 2; the model has 0 to 1"), UsageError);
   CHECK_THROWS_WITH_AS(swept(model, {.lengths = {1000}}), doctest::Contains("needs at least 1000"), FileError);
+}
+
+TEST_CASE("ablation sweep: of one layer or head, only its heads are swept, with the same numbers") {
+  const Transformer model = small("rope");
+  const AblationSweep all = swept(model), chosen = swept(model, {.layer = 1, .head = 3});
+  REQUIRE(all.of_head.dimensions == chosen.of_head.dimensions);
+  for (int64_t layer = 0; layer < 2; ++layer)
+    for (int64_t head = 0; head < 4; ++head)
+      for (int64_t component = 0; component < 4; ++component)
+        for (int64_t length = 0; length < 3; ++length) {
+          const std::vector<int64_t> at = {layer, head, component, length};
+          if (layer == 1 && head == 3) {
+            CHECK(chosen.of_head.at(at) == all.of_head.at(at));
+            CHECK(chosen.of_head_error.at(at) == all.of_head_error.at(at));
+          } else {
+            CHECK(std::isnan(chosen.of_head.at(at)));
+            CHECK(std::isnan(chosen.of_head_error.at(at)));
+          }
+        }
 }
