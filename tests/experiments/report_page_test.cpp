@@ -90,6 +90,11 @@ TEST_SUITE("full") {
       CHECK(page.run("return [...document.querySelectorAll('#figure-u_shape .curve')].length") == 9);
       CHECK(page.run("return [...document.querySelectorAll('#figure-perplexity .band')].length") == 5);
       CHECK(page.run("return [...document.querySelectorAll('#figure-perplexity .marker')].length") == 25);
+      // Bands reach above their curves, and stay inside the plot.
+      CHECK(page.run(R"(
+          const top = part => Math.min(...[...document.querySelectorAll(`#figure-perplexity ${part}`)].map(
+              element => element.getBBox().y));
+          return top('.grid') < top('.band') && top('.band') < top('.curve'))") == true);
       // Every coordinate is a number inside the page.
       CHECK(page.run(R"(
           const texts = [...document.querySelectorAll('.drawing svg *')].flatMap(element =>
@@ -308,6 +313,8 @@ TEST_SUITE("full") {
     for (const char* const empty : {"nothing", "no_logarithm"})
       CHECK_MESSAGE(text_of(page, std::string("#figure-") + empty + " .drawing") == "nothing to draw", empty);
     CHECK(page.run("return document.querySelectorAll('#figure-one_value .marker').length") == 1);
+    CHECK(page.run("return [...document.querySelectorAll('#figure-large .tick')].some(tick => "
+                   "tick.textContent === '2e12')") == true);
     // One of many curves is told by the pointer.
     const json rows = rows_at(page, "#figure-many_curves", "4", "");
     CHECK(rows.size() == 2);
