@@ -8,6 +8,7 @@
 #include "experiments/dissect/measure.hpp"
 #include "experiments/dissect/run_report.hpp"
 #include "experiments/dissect/values.hpp"
+#include "experiments/report/csv.hpp"
 #include "experiments/report/figure_files.hpp"
 #include "experiments/resources.hpp"
 #include "experiments/signals.hpp"
@@ -35,13 +36,17 @@ void make_folder(const fs::path& folder) {
   require<ResourceError>(!error, "dissect", "cannot create ", folder, ": ", error.message());
 }
 
-// CSV and Vega-Lite of every figure.
+// CSV and Vega-Lite of every figure, and verdicts.csv.
 void write_figures(const fs::path& folder, const Report& report) {
+  Csv verdicts({"figure", "question", "verdict", "claim", "measured"});
   for (const Section& section : report.sections)
     for (const Figure& figure : section.figures) {
+      if (figure.verdict != Verdict::shown)
+        verdicts.add({figure.name, figure.question, name_of(figure.verdict), figure.claim, figure.measured});
       write_file_atomically(folder / (figure.name + ".csv"), figure_csv(figure));
       write_file_atomically(folder / (figure.name + ".vl.json"), figure_vega_lite(figure));
     }
+  write_file_atomically(folder / "verdicts.csv", verdicts.text());
 }
 
 void write_page(const fs::path& page, const Answer& answer) {

@@ -78,14 +78,15 @@ std::string bar(double value, double largest) {
 
 // A question with its verdict, and what it was decided by.
 std::string verdict_text(const std::string& question, const Finding& finding) {
-  constexpr size_t label_columns = 38;
+  constexpr size_t label_columns = 34;
   std::string text = wrapped(fmt::format("{} {}", question, name_of(finding.verdict)), 80) + "\n";
   double largest = 0;
-  for (const auto& [label, value] : finding.bars) largest = std::max(largest, std::abs(value));
-  for (const auto& [label, value] : finding.bars) {
+  for (const DecidingNumber& number : finding.numbers) largest = std::max(largest, std::abs(number.value));
+  for (const auto& [label, value, half_width] : finding.numbers) {
     const std::string shown = shortened(label, label_columns);
-    text += fmt::format("  {}{} {:>8.2f}  {}\n", shown, std::string(label_columns - character_count(shown), ' '), value,
-                        bar(value, largest));
+    text +=
+        fmt::format("  {}{} {:>7.2f} {:6}  {}\n", shown, std::string(label_columns - character_count(shown), ' '),
+                    value, std::isfinite(half_width) ? fmt::format("±{:.2f}", half_width) : "", bar(value, largest));
   }
   return text;
 }
@@ -137,7 +138,10 @@ class Gallery {
   }
 
   DissectionView view() const {
-    DissectionView view{.sections = sections_, .verdicts = verdicts_};
+    const size_t seeds = groups_.at(0).seeds.size();
+    const std::string on = seeds == 1 ? "one seed (±: 95 % over the windows of a probe)"
+                                      : fmt::format("{} seeds (±: 95 % over seeds)", seeds);
+    DissectionView view{.sections = sections_, .verdicts = "Claims of the paper, judged on " + on + "\n\n" + verdicts_};
     std::erase_if(view.sections, [](const Section& section) { return section.figures.empty(); });
     return view;
   }

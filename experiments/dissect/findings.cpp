@@ -90,7 +90,7 @@ Finding u_shape_finding(const std::vector<Group>& groups) {
     const Estimate depth = depth_of(group, "u_depth"), recency = depth_of(group, "u_recency");
     finding.measured += fmt::format("{}{}: depth {}, recency {}", finding.measured.empty() ? "" : "; ", group.label,
                                     depth.text, recency.text);
-    finding.bars.emplace_back(group.label, depth.interval.mean);
+    finding.numbers.push_back({group.label, depth.interval.mean, depth.interval.half_width});
   }
   const Estimate depth = depth_of(rope, "u_depth"), recency = depth_of(rope, "u_recency");
   finding.measured +=
@@ -118,7 +118,7 @@ Finding activated_finding(const std::vector<Group>& groups) {
       if (!(value > bar)) continue;
       activated += (activated.empty() ? "" : ", ") + component_text(rope, c);
       if (layer < layers - 1) continue;
-      finding.bars.emplace_back("component " + component_text(rope, c), value);
+      finding.numbers.push_back({"component " + component_text(rope, c), value});
       all += value;
       if (in_band(rope, c)) within += value;
     }
@@ -148,7 +148,8 @@ Finding change_finding(const std::vector<Group>& groups) {
   const double half = of_rope.interval.mean / 2;
   finding.measured = fmt::format("Depth of the U: {} with rope, {} with hope (bar: below half of rope's, {:+.2f}).",
                                  of_rope.text, of_hope.text, half);
-  finding.bars = {{rope.label, of_rope.interval.mean}, {hope->label, of_hope.interval.mean}};
+  finding.numbers = {{rope.label, of_rope.interval.mean, of_rope.interval.half_width},
+                     {hope->label, of_hope.interval.mean, of_hope.interval.half_width}};
   finding.verdict = !of_rope.is_above(0)     ? Verdict::undecided
                     : of_hope.is_below(half) ? Verdict::supported
                     : of_hope.is_above(half) ? Verdict::contradicted
@@ -172,8 +173,8 @@ Finding shortcut_finding(const std::vector<Group>& groups) {
   int64_t peak = 1;  // the weights of step 0 are random
   for (int64_t step = 1; step < steps; ++step) {
     if (band[static_cast<size_t>(step)] > band[static_cast<size_t>(peak)]) peak = step;
-    finding.bars.emplace_back(fmt::format("step {:g}", at_step[static_cast<size_t>(step)]),
-                              band[static_cast<size_t>(step)]);
+    finding.numbers.push_back(
+        {fmt::format("step {:g}", at_step[static_cast<size_t>(step)]), band[static_cast<size_t>(step)]});
   }
   if (steps < 4) {
     finding.measured = "Too few snapshots of the training were kept (checkpoint.snapshots).";
@@ -218,7 +219,7 @@ Finding beyond_range_finding(const std::vector<Group>& groups) {
       }
     }
     if (layer == 0) most_in_first_layer = most;
-    finding.bars.emplace_back(fmt::format("layer {}, largest share outside", layer), most);
+    finding.numbers.push_back({fmt::format("layer {}, largest share outside", layer), most});
   }
   if (slow + fast == 0) {
     finding.measured = "No part of a score leaves its range.";
@@ -264,7 +265,7 @@ Finding frequencies_finding(const std::vector<Group>& groups) {
         std::isnan(first_negative) ? std::string("never below 0")
                                    : fmt::format("below 0 first at distance {:g}", first_negative),
         2 * number(group, "within_train_length"), 2 * mean_over_seeds(group, "frequency").dimensions[2].size());
-    finding.bars.emplace_back(group.label + ", farther half minus nearer", far - near);
+    finding.numbers.push_back({group.label + ", farther half minus nearer", far - near});
     if (group.settings.encoding.name == "rope") rope_decays = far - near < -decay_bar;
     if (group.settings.encoding.name == "hope") hope_stays = std::abs(far - near) <= decay_bar;
   }
@@ -319,7 +320,7 @@ Finding ablation_finding(const std::vector<Group>& groups) {
                      : std::optional<double>());
     const std::string length = fmt::format("{:g} L", lengths[i] / static_cast<double>(rope.settings.train.length));
     changes += fmt::format("{}{} at {}", changes.empty() ? "" : ", ", change.text, length);
-    finding.bars.emplace_back("change of the loss at " + length, change.interval.mean);
+    finding.numbers.push_back({"change of the loss at " + length, change.interval.mean, change.interval.half_width});
   }
   const double at_length = loss.at({stop, from_slow, slowest_from, 0}),
                beyond = loss.at({stop, from_slow, slowest_from, last(loss.dimensions[3])});

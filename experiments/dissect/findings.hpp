@@ -1,8 +1,8 @@
 // Findings: what the measurements of some models say about the claims of the paper (Chen et al., arXiv:2410.21216).
 #pragma once
 
+#include <limits>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "experiments/dissect/groups.hpp"
@@ -10,11 +10,19 @@
 
 namespace phasor {
 
+// A number that decides a finding, with half its 95 % interval; NaN where that is not known.
+struct DecidingNumber {
+  std::string label;
+  double value;
+  double half_width = std::numeric_limits<double>::quiet_NaN();
+  bool operator==(const DecidingNumber&) const = default;
+};
+
 struct Finding {
   std::string claim = {};     // empty where nothing is claimed
   std::string measured = {};  // with the definitions and bars that decide
   Verdict verdict = Verdict::shown;
-  std::vector<std::pair<std::string, double>> bars = {};  // for a terminal
+  std::vector<DecidingNumber> numbers = {};
 };
 
 // Each looks at the group of rope if there is one, else at the first, and compares it with the others where that is the

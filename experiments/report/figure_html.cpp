@@ -109,8 +109,9 @@ std::string figure_html(const Figure& figure) {
       "<h3>{}</h3>\n<p>{}</p>\n<dl>\n{}{}</dl>\n"
       "<div class=\"stage\"></div>\n<noscript><p>The drawing needs a browser that runs scripts.</p></noscript>\n"
       "<script type=\"application/json\">{}</script>\n{}</article>\n",
-      figure.name, escaped(figure.question), badge(figure.verdict), item("Measured", figure.measured),
-      item("The paper", figure.claim), figure_json(figure),
+      figure.name, escaped(figure.question), badge(figure.verdict),
+      item(figure.verdict == Verdict::shown ? "Shown" : "Measured", figure.measured), item("The paper", figure.claim),
+      figure_json(figure),
       figure.command.empty()
           ? ""
           : fmt::format("<p class=\"command\">Draw it again: <code>{}</code></p>\n", escaped(figure.command)));

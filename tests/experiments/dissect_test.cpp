@@ -72,8 +72,9 @@ TEST_CASE("dissect: verdicts, a page, and every measurement in dissection.json")
   const CommandResult result = dissected(run);
   REQUIRE_MESSAGE(result.exit_code == 0, result.err);
   for (const char* part :
-       {"One training run: rope", "Does the model learn a U-shape?", "Which components carry the U?",
-        "What does stopping components of a trained model cost", "change of the loss at 1 L", "dissection.html"})
+       {"One training run: rope", "Claims of the paper, judged on one seed", "Does the model learn a U-shape?",
+        "Which components carry the U?", "What does stopping components of a trained model cost",
+        "change of the loss at 1 L", "dissection.html"})
     CHECK_MESSAGE(holds(result.out, part), part);
   check_columns(result.out);
   const std::string page = text_of(run / "dissection.html");
@@ -172,7 +173,7 @@ TEST_CASE("dissect --export and --site: CSV and Vega-Lite of every figure, and a
   REQUIRE_MESSAGE(result.exit_code == 0, result.err);
   int figures = 0;
   for (const fs::directory_entry& entry : fs::directory_iterator(run / "figures")) {
-    if (entry.path().extension() != ".csv") continue;
+    if (entry.path().extension() != ".csv" || entry.path().stem() == "verdicts") continue;
     ++figures;
     const std::string name = entry.path().stem().string(), csv = text_of(entry.path());
     CAPTURE(name);
@@ -182,6 +183,9 @@ TEST_CASE("dissect --export and --site: CSV and Vega-Lite of every figure, and a
     CHECK(holds(text_of(run / "dissection.html"), "figure-" + name));
   }
   CHECK(figures >= 20);
+  const std::string verdicts = text_of(run / "figures/verdicts.csv");
+  CHECK(verdicts.starts_with("figure,question,verdict,claim,measured\nu_curve,Does the model learn a U-shape?,"));
+  CHECK(lines_of(verdicts) >= 7);
   CHECK(fs::file_size(run / "figures/rope-seed1.npz") > 1000);
 }
 

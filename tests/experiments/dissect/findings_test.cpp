@@ -90,8 +90,10 @@ TEST_CASE("findings: a U is deep at both ends; within the error it is undecided"
   // Rope is judged wherever it stands; all are shown.
   const Finding both = u_shape_finding({group("hope", {with_depth(-1)}), group("rope", {with_depth(1)})});
   CHECK(both.verdict == Verdict::supported);
-  REQUIRE(both.bars.size() == 2);
-  CHECK(both.bars[0] == std::pair<std::string, double>{"hope", -1});
+  REQUIRE(both.numbers.size() == 2);
+  CHECK(both.numbers[0].label == "hope");
+  CHECK(both.numbers[0].value == -1);
+  CHECK(both.numbers[0].half_width == doctest::Approx(0.196));
   CHECK(holds(both.measured, "first 4 % of the keys"));
   CHECK(holds(both.measured, "middle 50 %"));
 }
