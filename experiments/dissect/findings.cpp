@@ -272,7 +272,8 @@ Finding frequencies_finding(const std::vector<Group>& groups) {
   const Group& rope = group_of_rope(groups);
   if (!over_seeds(rope, "smallest_base", {}).empty())
     finding.measured += fmt::format(
-        ". RoPE's curve stays above 0 up to L from base {:.4g} on (here: {:g}); its critical dimension is {:g}",
+        ". The smallest base whose RoPE curve stays above 0 up to L is {:.4g} (here: {:g}); the critical dimension is "
+        "{:g}",
         number(rope, "smallest_base"), rope.settings.encoding.base, number(rope, "critical_dimension"));
   finding.measured += fmt::format(". (Bar: a fall by more than {:g} is a decay.)", decay_bar);
   const bool both = group_of_hope(groups) && rope.settings.encoding.name == "rope";

@@ -186,7 +186,7 @@ TEST_CASE("findings: a fall of the curve over the distance is a decay; HoPE's cl
   CHECK(finding(with_decay(0.7, 0.3), with_decay(0.6, 0.4)).verdict == Verdict::contradicted);
   const Finding both = finding(with_decay(0.7, 0.3), with_decay(0.6, 0.62));
   CHECK(holds(both.measured, "rope: 0.70 between L/4 and L/2, 0.30 in the farther half, never below 0; 8 of 16"));
-  CHECK(holds(both.measured, "from base 123 on (here: 10000)"));
+  CHECK(holds(both.measured, "stays above 0 up to L is 123 (here: 10000)"));
   CHECK(frequencies_finding({group("rope", {with_decay(0.7, 0.3)})}).verdict == Verdict::undecided);
   CHECK(frequencies_finding({group("rope", {blank()})}).verdict == Verdict::undecided);  // no frequencies
 }
