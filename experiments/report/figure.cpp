@@ -10,8 +10,6 @@
 namespace phasor {
 namespace {
 
-constexpr const char* role_names[] = {"x", "y", "series", "panel", "choice", "slider"};
-
 bool is_file_name(const std::string& name) {
   return !name.empty() && name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_-") == std::string::npos;
 }
@@ -65,18 +63,14 @@ void check_marks(const Figure& figure) {
 
 }  // namespace
 
+const char* name_of(Role role) {
+  static constexpr const char* names[] = {"x", "y", "series", "panel", "choice", "slider"};
+  return names[static_cast<size_t>(role)];
+}
+
 const char* name_of(Verdict verdict) {
-  switch (verdict) {
-    case Verdict::supported:
-      return "supported";
-    case Verdict::contradicted:
-      return "contradicted";
-    case Verdict::undecided:
-      return "undecided";
-    case Verdict::shown:
-      return "shown";
-  }
-  return "";
+  static constexpr const char* names[] = {"supported", "contradicted", "undecided", "shown"};
+  return names[static_cast<size_t>(verdict)];
 }
 
 int64_t axis_of(const Figure& figure, Role role) {
@@ -103,8 +97,8 @@ void check(const Figure& figure) {
   for (const Role role : {Role::x, Role::y, Role::series, Role::panel}) {
     const auto taken = std::count_if(figure.axes.begin(), figure.axes.end(),
                                      [&](const FigureAxis& axis) { return axis.role == role; });
-    require<ValueError>(taken <= 1 && (taken == 1 || role != Role::x), name, taken, " dimensions are ",
-                        role_names[static_cast<size_t>(role)], "; needs ", role == Role::x ? "one" : "one at most");
+    require<ValueError>(taken <= 1 && (taken == 1 || role != Role::x), name, taken, " dimensions are ", name_of(role),
+                        "; needs ", role == Role::x ? "one" : "one at most");
   }
   require<ValueError>(axis_of(figure, Role::y) < 0 || axis_of(figure, Role::series) < 0, name,
                       "has y and series; needs one of the two: a heat map, or curves");

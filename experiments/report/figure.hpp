@@ -22,6 +22,8 @@ enum class Role {
   slider,  // one entry at a time, in their order: steps of the training
 };
 
+const char* name_of(Role role);  // "x"
+
 struct FigureAxis {
   Role role = Role::x;
   std::string label = {};    // "distance (tokens)"

@@ -19,11 +19,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-const char* name_of(Role role) {
-  static constexpr const char* names[] = {"x", "y", "series", "panel", "choice", "slider"};
-  return names[static_cast<size_t>(role)];
-}
-
 Json dimension_json(const Dimension& dimension, const FigureAxis& axis) {
   const int64_t shown = axis.first_shown < 0 ? dimension.size() - 1 : axis.first_shown;
   return {{"name", dimension.name},
@@ -78,7 +73,7 @@ std::string without_markup(const std::string& json) {
 }
 
 std::string badge(Verdict verdict) {
-  const char* const name = phasor::name_of(verdict);
+  const char* const name = name_of(verdict);
   return fmt::format("<span class=\"badge {}\">{}</span>", name, name);
 }
 

@@ -140,11 +140,24 @@ TEST_SUITE("full") {
     CHECK(drawing_of(page, id) != first);
     page.press(testing::key::home);
     CHECK(text_of(page, id + " .state") == "training step 0 · layer 0 · head 0");
-    page.click(id + " .play");  // from the first step to the last
-    CHECK(page.run(R"(return new Promise(resolve => {
+    page.run(R"(
         const output = document.querySelector('.slider output');
-        new MutationObserver(() => resolve(output.textContent)).observe(output, {childList: true});
-      }))") == "14");
+        window.played = [];
+        new MutationObserver(() => played.push(output.textContent)).observe(output, {childList: true}))");
+    page.click(id + " .play");  // from this step to the last
+    const json played = page.run(R"(
+        return new Promise(resolve => {
+          const look = () => played.length < 2 ? setTimeout(look, 20) : resolve(played);
+          look();
+        }))");
+    page.click(id + " .play");
+    CHECK(played[0] == "14");
+    CHECK(played[1] == "28");
+    // Tab leads from the slider over the play button and the pressed button of the grid to the drawing.
+    page.run("document.querySelector('input[type=range]').focus()");
+    page.press(testing::key::home + testing::key::tab + testing::key::tab + testing::key::tab);
+    CHECK(page.run("return document.activeElement.className") == "drawing");
+    CHECK(page.run("return document.querySelector('.tooltip').hidden") == false);
     CHECK(page.messages().empty());
   }
 
@@ -172,7 +185,11 @@ TEST_SUITE("full") {
 
     page.hover("#figure-contribution h3");
     CHECK(page.run("return document.querySelector('.tooltip').hidden") == true);
-    page.hover("#figure-contribution .drawing");  // with the mouse itself
+    // With the mouse itself; scrolling, which comes first, hides the tooltip.
+    page.run(
+        "document.querySelector('.drawing').scrollIntoView({block: 'center', behavior: 'instant'});"
+        "return new Promise(resolve => setTimeout(resolve, 100))");
+    page.hover("#figure-contribution .drawing");
     CHECK(page.run("return document.querySelector('.tooltip').hidden") == false);
     // Keys lead from cell to cell.
     page.run("document.querySelector('#figure-contribution .drawing').focus()");
@@ -315,6 +332,8 @@ TEST_SUITE("full") {
     CHECK(page.run("return document.querySelectorAll('#figure-one_value .marker').length") == 1);
     CHECK(page.run("return [...document.querySelectorAll('#figure-large .tick')].some(tick => "
                    "tick.textContent === '2e12')") == true);
+    CHECK(page.run("return [...document.querySelectorAll('#figure-decades .tick[text-anchor=end]')].map(tick => "
+                   "tick.textContent)") == json({"5", "10", "20", "50", "100", "200", "500"}));
     // One of many curves is told by the pointer.
     const json rows = rows_at(page, "#figure-many_curves", "4", "");
     CHECK(rows.size() == 2);
@@ -331,8 +350,8 @@ TEST_SUITE("full") {
       figures.push_back(sample_figures()[static_cast<size_t>(i % 3)]);
       figures.back().name += std::to_string(i);
     }
-    double best = 1e9;  // of three: the machine may have other work
-    for (int i = 0; i < 3; ++i) {
+    double best = 1e9;
+    for (int i = 0; i < 5 && best >= 1000; ++i) {  // the machine may have other work
       Browser& page = opened(folder, figures);
       CHECK(page.run("return document.querySelectorAll('.drawing svg').length") == 20);
       best = std::min<double>(best, page.run("return performance.getEntriesByType('navigation')[0].loadEventEnd"));

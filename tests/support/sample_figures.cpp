@@ -143,6 +143,9 @@ std::vector<Figure> unusual_figures() {
        add("constant", {indices("y", 2), indices("x", 3)}, {{.role = Role::y}, {.role = Role::x}}).means.values)
     value = 7;
   for (double& value : add("large", {indices("x", 30)}, {{.role = Role::x}}).means.values) value *= 3e12;
+  Figure& decades = add("decades", {indices("x", 30)}, {{.role = Role::x}});
+  decades.logarithmic = true;
+  for_each(decades.means, [](const std::vector<int64_t>& i, double& value) { value = std::exp2(i[0] / 4.0) * 4; });
   return figures;
 }
 

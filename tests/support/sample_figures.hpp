@@ -19,7 +19,7 @@ Figure perplexity_figure();
 std::vector<Figure> sample_figures();  // these three
 
 // many_curves: forty. words: a heat map of words. panels: six drawings of curves. grid: 12 layers of 16 heads. Of no
-// number that can be drawn: nothing, no_logarithm. one_value, constant and large.
+// number that can be drawn: nothing, no_logarithm. one_value, constant, large; decades: logarithmic.
 std::vector<Figure> unusual_figures();
 
 }  // namespace phasor

@@ -76,8 +76,8 @@ class Axis {
   steps(low, high, count) {
     const rough = (high - low) / Math.max(count, 1);
     const magnitude = 10 ** Math.floor(Math.log10(rough));
-    let step = [1, 2, 5, 10].map((factor) => factor * magnitude).find((candidate) => candidate >= rough * (1 - 1e-9));
-    if (this.whole) step = Math.max(1, step);
+    const enough = [1, 2, 5, 10].map((factor) => factor * magnitude).find((step) => step >= rough * (1 - 1e-9));
+    const step = this.whole ? Math.max(1, enough) : enough;
     const decimals = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
     const ticks = [];
     for (let multiple = Math.ceil(low / step - 1e-9); multiple <= high / step + 1e-9; ++multiple) {
@@ -101,26 +101,25 @@ class Axis {
 
   decades(count) {
     const first = Math.floor(this.low), last = Math.floor(this.high);
-    const choices = [[1, 1.5, 2, 3, 4, 5, 7], [1, 2, 5], [1]];
-    for (const mantissas of choices) {
-      const ticks = [];
+    for (const mantissas of [[1, 1.5, 2, 3, 4, 5, 7], [1, 2, 5], [1, 3], [1]]) {
       const step = mantissas.length > 1 ? 1 : Math.ceil((last - first + 1) / Math.max(count, 1));
+      const ticks = [];
       for (let decade = first; decade <= last; decade += step) {
         for (const mantissa of mantissas) {
           const value = mantissa * 10 ** decade;
           if (this.contains(value)) ticks.push({value, label: numberText(value)});
         }
       }
-      if (ticks.length <= count && ticks.length >= 3) return ticks;
+      if (ticks.length <= count && ticks.length >= 2) return ticks;
     }
-    // Less than about half a decade: even steps read better.
-    const even = this.steps(10 ** this.low, 10 ** this.high, count);
-    return even.length > 1 || last > first ? even : this.steps(10 ** this.low, 10 ** this.high, 2 * count);
+    // A small part of a decade: even steps read better.
+    return this.steps(10 ** this.low, 10 ** this.high, count);
   }
 }
 
-// The axis of a dimension. Words stand at 0, 1, 2, ...; `cells`: each entry is as wide as half the way to its
-// neighbours, and the axis ends where the outer cells do. Null where there is nothing to show.
+// The axis of a dimension. Words stand at 0, 1, 2, ... The cell of an entry reaches half way to its neighbours; with
+// `cells` the axis ends where the outer cells do, else a little beyond the outer entries and the values `alsoAt`. Its
+// `axis` is null where there is nothing to show.
 class EntryAxis {
   constructor(dimension, {cells = false, alsoAt = []} = {}) {
     this.dimension = dimension;

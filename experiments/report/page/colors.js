@@ -79,8 +79,9 @@ function colorMap(diverging) {
 // order, take the colours of values.
 const paletteSize = 8;
 
-function seriesStyle(index, count, ordered) {
-  if (count > paletteSize && ordered) {
+function seriesStyle(series, index) {
+  const count = series?.entries.length ?? 1;
+  if (count > paletteSize && typeof series.entries[0] === 'number') {
     const map = colorMap(false);
     return {color: cssColor(map(0.4 + 0.6 * index / (count - 1))), dashes: 'none'};
   }

@@ -39,12 +39,13 @@ class Curves extends Drawing {
     this.yAxis = Axis.around(figure.logarithmic ? 'log10' : 'linear', figure.range);
     if (!xAxis.axis || !this.yAxis) return this.drawNothing(plotHeight);
     this.yAxis.place(plotHeight, 0);
-    const widest = Math.max(...this.yAxis.ticks(plotHeight / 42).map((tick) => textWidth(tick.label)));
+    this.tickCount = plotHeight / 42;
+    const widest = Math.max(...this.yAxis.ticks(this.tickCount).map((tick) => textWidth(tick.label)));
     const names = figure.namesAtEnds(width, plotHeight);
     const room = names.length ? Math.max(...names.map((name) => textWidth(name, boldFont))) + 12 : 10;
     this.layOut(widest + 10, room, plotHeight, xAxis);
     this.yAxis.place(this.bottom, this.top);
-    this.drawGrid(plotHeight);
+    this.drawGrid();
     this.curves = this.points();
     for (const curve of this.curves) this.drawBand(curve);
     for (const curve of this.curves) this.drawCurve(curve);
@@ -53,10 +54,10 @@ class Curves extends Drawing {
     this.svg.append(this.cursorLayer);
   }
 
-  drawGrid(plotHeight) {
+  drawGrid() {
     this.verticalLabel(this.figure.valueLabel);
     const path = [];
-    for (const tick of this.yAxis.ticks(plotHeight / 42)) {
+    for (const tick of this.yAxis.ticks(this.tickCount)) {
       this.text(this.left - 8, tick.at + 4.5, tick.label, {class: 'tick', 'text-anchor': 'end'});
       path.push(`M${rounded(this.left)} ${rounded(tick.at)}H${rounded(this.right)}`);
     }
@@ -71,7 +72,6 @@ class Curves extends Drawing {
   // For each series the points by entry of x; null where there is nothing.
   points() {
     const count = this.figure.series ? this.figure.series.entries.length : 1;
-    const ordered = this.figure.series && typeof this.figure.series.entries[0] === 'number';
     return Array.from({length: count}, (_, series) => {
       const points = this.xAxis.indices.map((index) => {
         const offset = this.figure.offset(this.panel, index, series);
@@ -79,23 +79,23 @@ class Curves extends Drawing {
         if (value === null || !this.yAxis.shows(value)) return null;
         return {x: this.xAxis.at(index), y: this.yAxis.at(value), index, offset, value, half};
       });
-      return {series, points, ...seriesStyle(series, count, ordered)};
+      return {series, points, ...seriesStyle(this.figure.series, series)};
     });
   }
 
-  drawBand({series, points, color}) {
+  drawBand({points, color}) {
     const atEdge = (value) => this.yAxis.shows(value) ? Math.min(this.yAxis.at(value), this.bottom) : this.bottom;
     for (const run of runsOf(points.map((point) => point && point.half !== null ? point : null))) {
       const upper = run.map((point) => `${rounded(point.x)} ${rounded(atEdge(point.value + point.half))}`);
       const lower = run.map((point) => `${rounded(point.x)} ${rounded(atEdge(point.value - point.half))}`).reverse();
       const path = run.length > 1 ? `M${upper.concat(lower).join('L')}Z` : `M${upper[0]}L${lower[0]}`;
       const style = run.length > 1 ? {fill: color} : {stroke: color, 'stroke-width': 6};
-      this.svg.append(svg('path', {d: path, class: 'band', 'data-series': series, ...style}));
+      this.svg.append(svg('path', {d: path, class: 'band', ...style}));
     }
   }
 
   drawCurve({series, points, color, dashes}) {
-    const group = svg('g', {class: 'curve', 'data-series': series});
+    const group = svg('g', {class: 'curve'});
     group.append(svg('path', {d: pathOf(points), stroke: color, 'stroke-dasharray': dashes}));
     const drawn = points.filter((point) => point);
     if (drawn.length <= mostMarkers && this.curves.length <= paletteSize) {
@@ -131,7 +131,7 @@ class Curves extends Drawing {
         const path = `M${rounded(end.x + 6)} ${rounded(end.y)}L${rounded(this.right + 6)} ${rounded(y)}`;
         this.svg.append(svg('path', {d: path, stroke: color, class: 'leader'}));
       }
-      this.text(this.right + 10, y + 4.5, names[series], {fill: color, class: 'series-name', 'data-series': series});
+      this.text(this.right + 10, y + 4.5, names[series], {fill: color, class: 'series-name'});
     }
   }
 

@@ -107,10 +107,9 @@ class Figure {
   }
 
   drawLegend() {
-    const count = this.series.entries.length, ordered = typeof this.series.entries[0] === 'number';
-    const hasMarkers = count <= paletteSize && this.x.entries.length <= mostMarkers;
+    const hasMarkers = this.series.entries.length <= paletteSize && this.x.entries.length <= mostMarkers;
     this.legend.replaceChildren(...this.series.entries.map((_, index) => {
-      const {color, dashes} = seriesStyle(index, count, ordered);
+      const {color, dashes} = seriesStyle(this.series, index);
       const swatch =
           svg('svg', {viewBox: '0 0 30 12', class: 'key', 'aria-hidden': 'true'},
               svg('path', {d: 'M1 6H29', stroke: color, 'stroke-width': 2, 'stroke-dasharray': dashes}));

@@ -37,6 +37,8 @@ function drawingOf(event) {
   return element?.drawing.xAxis ? element.drawing : null;
 }
 
+const firstCursor = (drawing) => drawing.cursorAt(drawing.left, drawing.bottom);
+
 function start() {
   document.body.append(tooltip);
   const figures = [...document.querySelectorAll('article.figure')].map((article) => new Figure(article));
@@ -69,11 +71,20 @@ function start() {
     if (event.key === 'Escape') hideTooltip();
     if (!drawing || !event.key.startsWith('Arrow')) return;
     event.preventDefault();
-    const {cursor} = drawing;
-    showTooltip(drawing, cursor ? drawing.moved(cursor, event.key) : drawing.cursorAt(drawing.left, drawing.bottom));
+    showTooltip(drawing, drawing.cursor ? drawing.moved(drawing.cursor, event.key) : firstCursor(drawing));
+  });
+  document.addEventListener('focusin', (event) => {
+    const drawing = drawingOf(event);
+    if (drawing && event.target.matches(':focus-visible')) showTooltip(drawing, drawing.cursor ?? firstCursor(drawing));
   });
   document.addEventListener('focusout', hideTooltip);
-  addEventListener('scroll', hideTooltip, {passive: true});
+  // What the keys point at moves with the page, also where the focus made it scroll.
+  addEventListener('scroll', () => {
+    if (pointed?.element === document.activeElement)
+      showTooltip(pointed, pointed.cursor);
+    else
+      hideTooltip();
+  }, {passive: true});
 }
 
 start();
