@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
+#include "core/error.hpp"
 #include "experiments/report/text.hpp"
 
 namespace phasor {
@@ -24,27 +26,50 @@ FigureAxis training_steps() { return {.role = Role::slider, .label = "step of th
 
 // ---- marks
 
-// Where on an axis of components the wavelength passes L: one line where all groups agree.
-std::vector<Mark> at_train_length(const std::vector<Group>& groups) {
+// A line for each group, or one for all where they agree; groups without a place have none.
+std::vector<Mark> marks_at(const std::vector<Group>& groups, const std::string& label,
+                           const std::function<std::optional<double>(const Group&)>& place_of) {
   std::vector<Mark> marks;
   for (const Group& group : groups) {
-    const std::vector<double> within = over_seeds(group, "within_train_length", {});
-    if (within.empty()) continue;
-    const double place = within[0] - 0.5;  // between two components
-    const auto same = std::find_if(marks.begin(), marks.end(), [&](const Mark& mark) { return mark.x == place; });
-    if (same == marks.end()) marks.push_back({place, "wavelength = L"});
+    const std::optional<double> place = place_of(group);
+    if (!place) continue;
+    const auto same = std::find_if(marks.begin(), marks.end(), [&](const Mark& mark) { return mark.x == *place; });
+    if (same == marks.end())
+      marks.push_back({*place, group.label});
+    else
+      same->label += ", " + group.label;
   }
+  const bool agree = marks.size() == 1;
+  for (Mark& mark : marks) mark.label = agree ? label : label + " of " + mark.label;
   return marks;
 }
 
+// Where on an axis of components the wavelength passes L: between two of them, if any turns within L.
+std::vector<Mark> at_train_length(const std::vector<Group>& groups) {
+  return marks_at(groups, "wavelength = L", [](const Group& group) -> std::optional<double> {
+    const std::vector<double> within = over_seeds(group, "within_train_length", {});
+    if (within.empty() || within[0] == 0) return {};
+    return within[0] - 0.5;
+  });
+}
+
 std::vector<Mark> train_lengths(const std::vector<Group>& groups) {
-  std::vector<Mark> marks;
-  for (const Group& group : groups) {
-    const auto length = static_cast<double>(group.settings.train.length);
-    if (std::none_of(marks.begin(), marks.end(), [&](const Mark& mark) { return mark.x == length; }))
-      marks.push_back({length, "L"});
-  }
-  return marks;
+  return marks_at(groups, "L", [](const Group& group) -> std::optional<double> {
+    return static_cast<double>(group.settings.train.length);
+  });
+}
+
+// Which keys the depth of a U compares, where all groups were measured alike.
+std::vector<Mark> u_regions(const std::vector<Group>& groups) {
+  const Settings& s = groups.at(0).settings;
+  for (const Group& group : groups)
+    if (group.settings.train.length != s.train.length || !(group.settings.dissect == s.dissect)) return {};
+  const auto keys = static_cast<double>(s.train.length - 1);
+  const double half_middle = keys * s.dissect.middle / 2;
+  return {{1 + keys * s.dissect.edge, "first"},
+          {1 + keys / 2 - half_middle, "middle"},
+          {1 + keys / 2 + half_middle, "middle"},
+          {1 + keys * (1 - s.dissect.edge), "last"}};
 }
 
 // ---- figures
@@ -82,11 +107,12 @@ std::string verdict_text(const std::string& question, const Finding& finding) {
   std::string text = wrapped(fmt::format("{} {}", question, name_of(finding.verdict)), 80) + "\n";
   double largest = 0;
   for (const DecidingNumber& number : finding.numbers) largest = std::max(largest, std::abs(number.value));
+  const int decimals = largest < 0.1 ? 3 : 2;
   for (const auto& [label, value, half_width] : finding.numbers) {
     const std::string shown = shortened(label, label_columns);
-    text +=
-        fmt::format("  {}{} {:>7.2f} {:6}  {}\n", shown, std::string(label_columns - character_count(shown), ' '),
-                    value, std::isfinite(half_width) ? fmt::format("±{:.2f}", half_width) : "", bar(value, largest));
+    text += fmt::format("  {}{} {:>7.{}f} {:6}  {}\n", shown, std::string(label_columns - character_count(shown), ' '),
+                        value, decimals, std::isfinite(half_width) ? fmt::format("±{:.{}f}", half_width, decimals) : "",
+                        bar(value, largest));
   }
   return text;
 }
@@ -104,8 +130,8 @@ class Gallery {
   // Nothing if no group has the measurement.
   void add(const Sight& sight, Finding (*find)(const std::vector<Group>&) = nullptr) {
     const std::optional<Stacked> measured = stacked(groups_, sight.name);
-    if (!measured) return;
-    const Finding finding = find ? find(groups_) : Finding();
+    if (!measured || measured->means.dimensions.size() != sight.axes.size()) return;
+    const Finding finding = find ? found(find) : Finding();
     if (find && !finding.claim.empty())
       verdicts_ += (verdicts_.empty() ? "" : "\n") + verdict_text(sight.question, finding);
     Figure figure{.name = sight.name,
@@ -131,9 +157,11 @@ class Gallery {
       } else if (dimension.name == "distance" && role == Role::x && figure.mark_dimension.empty()) {
         figure.mark_dimension = dimension.name;
         figure.marks = train_lengths(groups_);
+      } else if (figure.name == "u_curve" && role == Role::x) {
+        figure.mark_dimension = dimension.name;
+        figure.marks = u_regions(groups_);
       }
     }
-    std::erase_if(figure.marks, [&](const Mark& mark) { return mark.x < -0.5; });
     sections_.back().figures.push_back(figure);
   }
 
@@ -147,6 +175,17 @@ class Gallery {
   }
 
  private:
+  // A measurement may be missing where a dissection was made without ablations, or its file was changed.
+  Finding found(Finding (*find)(const std::vector<Group>&)) const {
+    try {
+      return find(groups_);
+    } catch (const ValueError& error) {
+      return {.claim = {},
+              .measured = std::string("Not all that the answer needs is there: ") + error.what(),
+              .verdict = Verdict::undecided};
+    }
+  }
+
   // Over seeds where each group has several, else over the windows of one, if their standard errors were measured.
   void add_intervals(Figure& figure, const std::vector<double>& over_seeds) const {
     constexpr double normal_quantile = 1.96;
@@ -225,7 +264,7 @@ void score_figures(Gallery& gallery) {
                .value_label = "share of the variance over the distance",
                .keys = {"dissect.windows"},
                .about = "Covariance of the component's curve with the total over the variance of the total; "
-                        "the shares of a head add up to 1."});
+                        "the shares of a head add up to 1. Every distance counts once, from 0 on."});
   gallery.add(
       {.name = "cumulative_contribution",
        .question = "How do the scores build up from the fastest component to the slowest?",
@@ -235,17 +274,17 @@ void score_figures(Gallery& gallery) {
        .diverging = true,
        .about = "The top row is the whole mean score at each distance."});
   gallery.add({.name = "beyond_range",
-               .question = "Which scores leave their range beyond L, and in which layer first?",
+               .question = "Which components leave their range beyond L?",
                .axes = {encodings_as(Role::panel), choose("layer"), components_as(Role::y), distances()},
                .value_label = "share of pairs outside the range seen within L",
                .keys = {"dissect.lengths", "dissect.windows"}},
               beyond_range_finding);
   gallery.add({.name = "score_beyond_range",
-               .question = "And the whole scores?",
+               .question = "In which layer do whole scores leave their range first?",
                .axes = {encodings_as(Role::panel), {Role::series, "layer"}, distances()},
                .value_label = "share of pairs outside the range seen within L",
-               .keys = {"dissect.lengths", "dissect.windows"},
-               .about = "The sum of all components, before biases."});
+               .keys = {"dissect.lengths", "dissect.windows"}},
+              first_layer_finding);
   gallery.add({.name = "leaves_range_at",
                .question = "At which distance does each component leave its range?",
                .axes = {encodings_as(Role::series), choose("layer"), components_as(Role::x)},
@@ -259,13 +298,15 @@ void score_figures(Gallery& gallery) {
                .axes = {encodings_as(Role::series), components_as(Role::x)},
                .value_label = "share of the circle",
                .about = "From the frequencies alone; 1: a whole turn or more, 0: it stands still."});
-  gallery.add({.name = "unseen_angles",
-               .question = "Which angles has training never shown?",
-               .axes = {encodings_as(Role::series), components_as(Role::x)},
-               .value_label = "share of the angles met beyond L",
-               .keys = {"dissect.lengths"},
-               .about = "Of the angles that a component meets within the longest length, the share that it "
-                        "never sees within L: from the frequencies alone."});
+  gallery.add(
+      {.name = "unseen_angles",
+       .question = "Which angles has training never shown?",
+       .axes = {encodings_as(Role::series), components_as(Role::x)},
+       .value_label = "share of its angles never seen within L",
+       .keys = {"dissect.lengths"},
+       .about =
+           "Of the angles that a component meets within the longest length, the share that it "
+           "never sees within L: from the frequencies alone. The longest length is that of dissect.lengths, 4 L."});
   gallery.add({.name = "decay",
                .question = "Do the frequencies alone make scores decay?",
                .axes = {encodings_as(Role::series), distances()},
@@ -316,26 +357,29 @@ void attention_figures(Gallery& gallery) {
                .value_label = "share of the attention",
                .keys = {"dissect.lengths"}},
               sink_finding);
-  gallery.add({.name = "normalised_entropy",
-               .question = "Does attention widen with the length of the text?",
-               .axes = {encodings_as(Role::series),
-                        choose("layer"),
-                        choose("head"),
-                        {Role::x, "position of the query (tokens)", true}},
-               .value_label = "entropy / log(visible keys)",
-               .keys = {"dissect.lengths"},
-               .about = "1: spread evenly over all keys; 0: on one."});
+  gallery.add(
+      {.name = "normalised_entropy",
+       .question = "Does attention widen with the length of the text?",
+       .axes = {encodings_as(Role::series),
+                choose("layer"),
+                choose("head"),
+                {Role::x, "position of the query (tokens)", true}},
+       .value_label = "entropy / log(visible keys)",
+       .keys = {"dissect.lengths"},
+       .about = "1: spread evenly over all keys; 0: on one. Means over 8 held-out windows of the longest length."});
   gallery.add({.name = "attended_distance",
                .question = "How far do the heads look?",
                .axes = {encodings_as(Role::panel), lengths, {Role::y, "layer"}, {Role::x, "head"}},
                .value_label = "mean distance (tokens)",
                .keys = {"dissect.lengths"},
-               .about = "Weighted by attention."});
+               .about = "Weighted by attention, over 8 held-out windows of each length."});
   gallery.add({.name = "head_score",
                .question = "Which heads copy, and which look at the token before?",
                .axes = {encodings_as(Role::panel), choose("score"), {Role::y, "layer"}, {Role::x, "head"}},
                .value_label = "attention on the pattern",
-               .about = "On random bytes that are repeated once."});
+               .about = "On 32 texts of random bytes, each twice: a previous-token head looks at the token before; a "
+                        "duplicate-token head at the same token in the first half; an induction head at the token that "
+                        "came after it."});
 }
 
 void ablation_figures(Gallery& gallery) {
@@ -343,7 +387,7 @@ void ablation_figures(Gallery& gallery) {
   const FigureAxis lengths = choose("length of the text");
   gallery.add({.name = "ablation",
                .question = "What does stopping components of a trained model cost inside L, and gain beyond?",
-               .axes = {encodings_as(Role::series), choose("what is done"), choose("to which components"),
+               .axes = {encodings_as(Role::series), choose("what is done"), choose("to which components", 2),
                         components_as(Role::x), lengths},
                .value_label = "change of the loss (nats per byte)",
                .keys = keys},

@@ -15,7 +15,6 @@ struct DecidingNumber {
   std::string label;
   double value;
   double half_width = std::numeric_limits<double>::quiet_NaN();
-  bool operator==(const DecidingNumber&) const = default;
 };
 
 struct Finding {
@@ -25,15 +24,16 @@ struct Finding {
   std::vector<DecidingNumber> numbers = {};
 };
 
-// Each looks at the group of rope if there is one, else at the first, and compares it with the others where that is the
-// question. All groups are dissected.
+// Each judges rope's models, and compares them with hope's where that is the question. ValueError if something that it
+// needs was not measured.
 Finding u_shape_finding(const std::vector<Group>& groups);       // does it learn a U-shape?
 Finding activated_finding(const std::vector<Group>& groups);     // which components carry it?
 Finding change_finding(const std::vector<Group>& groups);        // what does HoPE change?
 Finding shortcut_finding(const std::vector<Group>& groups);      // is it a shortcut of the early training?
-Finding beyond_range_finding(const std::vector<Group>& groups);  // which scores leave their range, and where first?
+Finding beyond_range_finding(const std::vector<Group>& groups);  // which components leave their range beyond L?
+Finding first_layer_finding(const std::vector<Group>& groups);   // in which layer do whole scores leave it first?
 Finding frequencies_finding(const std::vector<Group>& groups);   // what follows from the frequencies alone?
+Finding ablation_finding(const std::vector<Group>& groups);      // what do the slow components do?
 Finding sink_finding(const std::vector<Group>& groups);          // how many heads are sinks?
-Finding ablation_finding(const std::vector<Group>& groups);      // what do the slow components do? Needs ablations.
 
 }  // namespace phasor

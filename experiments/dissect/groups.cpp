@@ -54,6 +54,16 @@ Measurement spread(const Measurement& part, const std::vector<Dimension>& dimens
   return all;
 }
 
+// 179 and -179 degrees point the same way, not to 0.
+double mean_direction(const std::vector<double>& angles) {
+  double x = 0, y = 0;
+  for (const double angle : angles) {
+    x += std::cos(angle);
+    y += std::sin(angle);
+  }
+  return std::atan2(y, x);
+}
+
 }  // namespace
 
 std::optional<Stacked> stacked(const std::vector<Group>& groups, const std::string& name) {
@@ -92,7 +102,9 @@ std::optional<Stacked> stacked(const std::vector<Group>& groups, const std::stri
       std::vector<double> values;
       for (const Measurement& seed : seeds)
         if (!std::isnan(seed.values[i])) values.push_back(seed.values[i]);
-      const Interval interval = values.empty() ? Interval{std::nan(""), std::nan("")} : interval_of_mean(values);
+      const Interval interval = values.empty()           ? Interval{std::nan(""), std::nan("")}
+                                : name == "offset_angle" ? Interval{mean_direction(values), std::nan("")}
+                                                         : interval_of_mean(values);
       mean.values[i] = interval.mean;
       half_widths.push_back(std::isfinite(interval.half_width) ? interval.half_width : std::nan(""));
     }
@@ -116,7 +128,7 @@ Measurement mean_over_seeds(const Group& group, const std::string& name) {
   return mean;
 }
 
-Estimate estimate(const std::vector<double>& seeds, std::optional<double> standard_error) {
+Estimate estimate(const std::vector<double>& seeds, std::optional<double> standard_error, int decimals) {
   Estimate result{.interval = interval_of_mean(seeds), .text = {}};
   std::string over = fmt::format("{} seeds", seeds.size());
   constexpr double normal_quantile = 1.96;  // of a mean over many windows
@@ -125,8 +137,9 @@ Estimate estimate(const std::vector<double>& seeds, std::optional<double> standa
     if (standard_error) result.interval.half_width = normal_quantile * *standard_error;
   }
   result.text = std::isfinite(result.interval.half_width)
-                    ? fmt::format("{:+.2f} ±{:.2f} ({})", result.interval.mean, result.interval.half_width, over)
-                    : fmt::format("{:+.2f} ({})", result.interval.mean, over);
+                    ? fmt::format("{:+.{}f} ±{:.{}f} ({})", result.interval.mean, decimals, result.interval.half_width,
+                                  decimals, over)
+                    : fmt::format("{:+.{}f} ({})", result.interval.mean, decimals, over);
   return result;
 }
 

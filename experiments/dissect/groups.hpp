@@ -17,7 +17,8 @@ struct Group {
   std::vector<Dissection> seeds;
 };
 
-// A measurement of all groups that have it, means over their seeds.
+// A measurement of all groups that have it, means over their seeds. Of angles ("offset_angle") the mean is that of
+// their directions, without an interval.
 struct Stacked {
   Measurement means;                // [encoding, ...]; where groups differ in the entries of a dimension, all of them
   std::vector<double> half_widths;  // of the 95 % intervals over seeds; empty unless each group has several
@@ -39,6 +40,6 @@ struct Estimate {
   bool is_above(double bound) const { return interval.mean - interval.half_width > bound; }
   bool is_below(double bound) const { return interval.mean + interval.half_width < bound; }
 };
-Estimate estimate(const std::vector<double>& seeds, std::optional<double> standard_error = {});
+Estimate estimate(const std::vector<double>& seeds, std::optional<double> standard_error = {}, int decimals = 2);
 
 }  // namespace phasor

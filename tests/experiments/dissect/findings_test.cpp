@@ -6,6 +6,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "core/error.hpp"
+
 using namespace phasor;
 
 namespace {
@@ -36,6 +38,8 @@ Dissection blank() {
                     filled("u_depth", {layers_and_all}, 0),
                     filled("u_depth_error", {layers_and_all}, 0.1),
                     filled("u_recency", {layers_and_all}, 0),
+                    filled("u_bos", {layers_and_all}, 0.25),
+                    filled("u_depth_by_step", {steps, layers_and_all}, 0),
                     filled("u_share", {layers_and_all, indices("component", components)}, 0),
                     filled("u_share_by_step", {steps, layers_and_all, indices("component", components)}, 0),
                     filled("beyond_range", {indices("layer", layers), indices("component", components), distances}, 0),
@@ -99,8 +103,8 @@ TEST_CASE("findings: a U is deep at both ends; within the error it is undecided"
 }
 
 TEST_CASE("findings: the activated components are those above the bar, judged by where their wavelengths are") {
-  const auto finding = [](int64_t component, double share) {
-    Dissection d = blank();
+  const auto finding = [](int64_t component, double share, double depth = 1) {
+    Dissection d = with_depth(depth);
     planted(d, "u_share", {2, component}) = share;
     planted(d, "u_share", {0, 1}) = 0.5;
     return activated_finding({group("rope", {d})});
@@ -109,9 +113,10 @@ TEST_CASE("findings: the activated components are those above the bar, judged by
   CHECK(near.verdict == Verdict::supported);
   CHECK(holds(near.measured, "rope, layer 0: 1 (wavelength 0.25 L); layer 1: none; all layers: 4 (wavelength 2.00 L)"));
   CHECK(holds(near.measured, "3 / 8 components = 0.375"));
-  CHECK(finding(0, 0.9).verdict == Verdict::contradicted);  // L / 8
-  CHECK(finding(7, 0.9).verdict == Verdict::contradicted);  // 16 L
-  CHECK(finding(4, 0.3).verdict == Verdict::undecided);     // none is activated
+  CHECK(finding(0, 0.9).verdict == Verdict::contradicted);    // L / 8
+  CHECK(finding(7, 0.9).verdict == Verdict::contradicted);    // 16 L
+  CHECK(finding(4, 0.3).verdict == Verdict::undecided);       // none is activated
+  CHECK(finding(4, 0.9, 0.1).verdict == Verdict::undecided);  // there is no U to carry
 }
 
 TEST_CASE("findings: HoPE changes the U if its depth is below half of RoPE's") {
@@ -126,30 +131,48 @@ TEST_CASE("findings: HoPE changes the U if its depth is below half of RoPE's") {
 }
 
 TEST_CASE("findings: a shortcut peaks early and fades") {
-  const auto verdict = [](const std::vector<double>& band) {
-    Dissection d = blank();
-    for (size_t step = 0; step < band.size(); ++step)
-      planted(d, "u_share_by_step", {static_cast<int64_t>(step), 2, 4}) = band[step];
-    return shortcut_finding({group("rope", {d})}).verdict;
+  const auto finding = [](const std::vector<double>& band, const std::vector<double>& depth, double final_depth = 1) {
+    Dissection d = with_depth(final_depth);
+    for (int64_t step = 0; step < 5; ++step) {
+      planted(d, "u_share_by_step", {step, 2, 4}) = band[static_cast<size_t>(step)];
+      planted(d, "u_depth_by_step", {step, 2}) = depth[static_cast<size_t>(step)];
+    }
+    return shortcut_finding({group("rope", {d})});
   };
-  CHECK(verdict({0, 0.2, 0.9, 0.8, 0.5}) == Verdict::supported);
-  CHECK(verdict({0.99, 0.2, 0.3, 0.5, 0.8}) == Verdict::contradicted);  // step 0 is before the training
-  CHECK(verdict({0, 0.2, 0.55, 0.5, 0.5}) == Verdict::undecided);
+  const std::vector<double> always = {1, 1, 1, 1, 1};
+  CHECK(finding({0, 0.2, 0.9, 0.8, 0.5}, always).verdict == Verdict::supported);
+  CHECK(finding({0.99, 0.2, 0.3, 0.5, 0.8}, always).verdict == Verdict::contradicted);  // step 0 is before the training
+  CHECK(finding({0, 0.2, 0.55, 0.5, 0.5}, always).verdict == Verdict::undecided);
+  // A share of what is no U yet does not count.
+  CHECK(finding({0, 0.9, 0.2, 0.5, 0.8}, {0, 0.4, 0.6, 1, 1}).verdict == Verdict::contradicted);
+  CHECK(finding({0, 0.9, 0.2, 0.5, 0.8}, {0, 0.4, 0.4, 1, 1}).verdict == Verdict::undecided);  // two snapshots
+  CHECK(finding({0, 0.2, 0.9, 0.8, 0.5}, always, 0.1).verdict == Verdict::undecided);          // no clear U
 }
 
-TEST_CASE("findings: scores leave their range first in the first layer, by slow components, or not") {
-  const auto finding = [](int64_t layer, int64_t component, double share) {
+TEST_CASE("findings: components that leave their range are slow ones, or not") {
+  const auto finding = [](int64_t component, double share) {
     Dissection d = blank();
-    planted(d, "beyond_range", {layer, component, 3}) = 0.5;
-    planted(d, "score_beyond_range", {layer, 3}) = share;
+    planted(d, "beyond_range", {1, component, 3}) = share;
+    planted(d, "beyond_range", {1, component, 1}) = 1;  // within L
     return beyond_range_finding({group("rope", {d})});
   };
-  CHECK(finding(0, 6, 0.2).verdict == Verdict::supported);
-  CHECK(holds(finding(0, 6, 0.2).measured, "those of layer 0 leave first, at distance 256"));
-  CHECK(finding(1, 6, 0.2).verdict == Verdict::contradicted);
-  CHECK(finding(0, 2, 0.2).verdict == Verdict::contradicted);
-  CHECK(finding(0, 6, 0.005).verdict == Verdict::undecided);
-  CHECK(beyond_range_finding({group("rope", {blank()})}).verdict == Verdict::undecided);
+  CHECK(finding(6, 0.2).verdict == Verdict::supported);
+  CHECK(finding(2, 0.2).verdict == Verdict::contradicted);
+  CHECK(finding(6, 0.005).verdict == Verdict::undecided);
+  CHECK(holds(finding(6, 0.2).measured, "rope: 100 % of the parts outside"));
+}
+
+TEST_CASE("findings: the layer whose whole scores leave their range first") {
+  const auto finding = [](double in_first, double in_second) {
+    Dissection d = blank();
+    planted(d, "score_beyond_range", {0, 3}) = in_first;
+    planted(d, "score_beyond_range", {1, 2}) = in_second;
+    return first_layer_finding({group("rope", {d})});
+  };
+  CHECK(finding(0.2, 0).verdict == Verdict::supported);
+  CHECK(finding(0.2, 0.2).verdict == Verdict::contradicted);  // 128 tokens come before 256
+  CHECK(finding(0.005, 0).verdict == Verdict::undecided);
+  CHECK(holds(finding(0.2, 0).measured, "first in layer 0, at distance 256; in layer 0 at most 20.0 %"));
 }
 
 TEST_CASE("findings: what stopping the slow components costs at L and gains beyond") {
@@ -164,7 +187,31 @@ TEST_CASE("findings: what stopping the slow components costs at L and gains beyo
   CHECK(finding(0.01, 0.1).verdict == Verdict::contradicted);
   CHECK(finding(0.01, -0.01).verdict == Verdict::undecided);
   CHECK(holds(finding(0.4, -0.5).measured, "components 4 to 7 of rope"));
-  CHECK(holds(finding(0.4, -0.5).measured, "+0.40 ±0.02 (over windows, one seed) at 1 L, -0.50"));
+  CHECK(holds(finding(0.4, -0.5).measured, "+0.400 ±0.020 (over windows, one seed) at L, -0.500"));
+  CHECK(finding(0.04, -0.5).verdict == Verdict::undecided);  // within the error of the bar
+  // It takes L and more.
+  Dissection short_one = blank();
+  for (Measurement& m : short_one.measurements)
+    if (m.name.starts_with("ablation")) m.dimensions[3].numbers = {64, 128};
+  CHECK(ablation_finding({group("rope", {short_one})}).verdict == Verdict::undecided);
+  CHECK_THROWS_AS(ablation_finding({group("rope", {{1, {}, {blank().measurements[0]}}})}), ValueError);
+}
+
+TEST_CASE("findings: claims about RoPE are judged on RoPE, and on components that have wavelengths") {
+  CHECK(u_shape_finding({group("xpos", {with_depth(1)})}).verdict == Verdict::undecided);
+  CHECK(holds(u_shape_finding({group("xpos", {with_depth(1)})}).measured, "no model here is trained with rope"));
+  Group first = group("rope", {with_depth(1)}), second = group("rope", {with_depth(-1)});
+  first.label = "rope (a)";
+  second.label = "rope (b)";
+  CHECK(holds(u_shape_finding({first, second}).measured, "Judged on rope (a)."));
+
+  Dissection mixed = with_depth(1);
+  planted(mixed, "frequency", {1, 0, 7}) = std::nan("");
+  planted(mixed, "u_share", {2, 7}) = 0.9;
+  planted(mixed, "beyond_range", {1, 6, 3}) = 0.5;
+  const std::vector<Group> groups = {group("rope", {mixed})};
+  for (const auto finding : {activated_finding, beyond_range_finding, ablation_finding})
+    CHECK(finding(groups).verdict == Verdict::undecided);
 }
 
 TEST_CASE("findings: a fall of the curve over the distance is a decay; HoPE's claim needs both encodings") {
@@ -185,7 +232,7 @@ TEST_CASE("findings: a fall of the curve over the distance is a decay; HoPE's cl
   CHECK(finding(with_decay(0.7, 0.65), with_decay(0.6, 0.62)).verdict == Verdict::contradicted);
   CHECK(finding(with_decay(0.7, 0.3), with_decay(0.6, 0.4)).verdict == Verdict::contradicted);
   const Finding both = finding(with_decay(0.7, 0.3), with_decay(0.6, 0.62));
-  CHECK(holds(both.measured, "rope: 0.70 between L/4 and L/2, 0.30 in the farther half, never below 0; 8 of 16"));
+  CHECK(holds(both.measured, "rope: 0.70 between L/4 and L/2, 0.30 from 256 to 512 tokens, never below 0; 8 of 16"));
   CHECK(holds(both.measured, "stays above 0 up to L is 123 (here: 10000)"));
   CHECK(frequencies_finding({group("rope", {with_decay(0.7, 0.3)})}).verdict == Verdict::undecided);
   CHECK(frequencies_finding({group("rope", {blank()})}).verdict == Verdict::undecided);  // no frequencies

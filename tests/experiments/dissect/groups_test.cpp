@@ -74,3 +74,11 @@ TEST_CASE("groups: an estimate says how sure it is, and by what") {
   CHECK(!seeds.is_above(0));
   CHECK(estimate({1, 1.01, 1.02}).is_above(0.9));
 }
+
+TEST_CASE("groups: angles are averaged as directions") {
+  const auto with_angle = [](double angle) { return with_share({angle}, "offset_angle"); };
+  const std::optional<Stacked> all = stacked({{"rope", {}, {with_angle(3), with_angle(-3)}}}, "offset_angle");
+  REQUIRE(all);
+  CHECK(std::abs(all->means.values[0]) == doctest::Approx(3.14159265358979));
+  CHECK(std::isnan(all->half_widths[0]));
+}
