@@ -252,7 +252,7 @@ int eval_command(const fs::path& run, const SettingsChanges& changes, const RunO
     const std::string title = fmt::format(
         "Evaluation of {} after {} of {} steps{}", run.string(), loaded.step, trained.train.steps,
         other_encoding ? ", trained with " + trained.encoding.name + ", read with " + settings.encoding.name : "");
-    print_checked(comparison_answer(title, "", {measured}, settings).text);
+    print_checked(comparison_answer(title, "", {measured}, trainings_of(settings)).text);
   });
   return 0;
 }

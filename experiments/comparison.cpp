@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
+#include <set>
 #include <sstream>
 
 #include "experiments/corpora/corpus.hpp"
@@ -40,31 +42,47 @@ double mean_over_seeds(const std::vector<Measured>& measured, const std::string&
   return sum / seeds;
 }
 
+// All lengths at which something was measured, ascending.
+std::set<int64_t> lengths_of(const std::vector<Measured>& measured) {
+  std::set<int64_t> lengths;
+  for (const Measured& m : measured)
+    for (const Evaluation& e : m.at) lengths.insert(e.length);
+  return lengths;
+}
+
+std::vector<Mark> mark_of(int64_t train_length) {
+  if (train_length == 0) return {};
+  return {{static_cast<double>(train_length), "L"}};
+}
+
 Table length_table(const std::vector<Measured>& measured, int64_t train_length, const std::string& caption,
                    int decimals, double (Evaluation::*value)() const) {
   Table table{.columns = {"encoding"}, .rows = {}, .caption = caption};
-  for (const Evaluation& e : measured[0].at) table.columns.push_back(length_label(e.length, train_length));
+  const std::set<int64_t> lengths = lengths_of(measured);
+  for (const int64_t length : lengths) table.columns.push_back(length_label(length, train_length));
   for (const std::string& encoding : encodings_of(measured)) {
     table.rows.push_back({encoding});
-    for (const Evaluation& at : measured[0].at)
-      table.rows.back().push_back(fixed_text(
-          mean_over_seeds(measured, encoding, at.length, [&](const Evaluation& e) { return (e.*value)(); }), decimals));
+    for (const int64_t length : lengths) {
+      const double mean =
+          mean_over_seeds(measured, encoding, length, [&](const Evaluation& e) { return (e.*value)(); });
+      table.rows.back().push_back(std::isnan(mean) ? "-" : fixed_text(mean, decimals));
+    }
   }
   return table;
 }
 
 Chart position_chart(const std::vector<Measured>& measured, int64_t train_length) {
-  const Evaluation& longest = measured[0].at.back();
-  Chart chart{.title = fmt::format("Loss by position in windows of {} tokens", longest.length),
+  const int64_t longest = *lengths_of(measured).rbegin();
+  Chart chart{.title = fmt::format("Loss by position in windows of {} tokens", longest),
               .x_label = "position in the window (tokens, from 1)",
               .y_label = "loss (nats per byte)",
               .log_x = true,
               .series = {},
-              .marks = {{static_cast<double>(train_length), "L"}}};
+              .marks = mark_of(train_length)};
   for (const std::string& encoding : encodings_of(measured)) {
     std::vector<double> losses;
-    for (size_t position = 0; position < longest.loss_by_position.size(); ++position)
-      losses.push_back(mean_over_seeds(measured, encoding, longest.length,
+    for (size_t position = 0; position < static_cast<size_t>(longest); ++position)
+      losses.push_back(mean_over_seeds(measured, encoding, longest,
                                        [&](const Evaluation& e) { return e.loss_by_position[position]; }));
     Series series{.name = encoding, .x = {}, .y = smoothed_by_position(losses, smoothing_reach)};
     for (size_t position = 0; position < losses.size(); ++position)
@@ -131,6 +149,7 @@ std::string loss_by_position_csv(const std::vector<Measured>& measured) {
 }
 
 std::string length_label(int64_t length, int64_t train_length) {
+  if (train_length == 0) return std::to_string(length);
   if (length == train_length) return fmt::format("{} = L", length);
   if (length % train_length == 0) return fmt::format("{} = {}L", length, length / train_length);
   if (train_length % length == 0) return fmt::format("{} = L/{}", length, train_length / length);
@@ -144,7 +163,7 @@ Chart perplexity_chart(const std::vector<Measured>& measured, int64_t train_leng
               .log_x = true,
               .log_y = true,
               .series = {},
-              .marks = {{static_cast<double>(train_length), "L"}}};
+              .marks = mark_of(train_length)};
   for (const std::string& encoding : encodings_of(measured)) {
     Series series{.name = encoding, .x = {}, .y = {}};
     const auto first =
@@ -223,7 +242,8 @@ Measured train_and_evaluate(const Settings& settings, const Corpus& corpus, cons
   const Transformer model = train(settings, corpus, folder, {.label = run_label(settings), .quiet = quiet});
   const Measured measured = evaluate_model(model, settings, corpus, quiet);
   const std::vector<Measured> all = {measured};
-  const Answer answer = comparison_answer("One training run: " + settings.encoding.name, "", all, settings);
+  const Answer answer =
+      comparison_answer("One training run: " + settings.encoding.name, "", all, trainings_of(settings));
   write_file_atomically(folder.file("loss_by_position.csv"), loss_by_position_csv(all));
   write_answer(folder, answer);
   return measured;
@@ -251,9 +271,13 @@ std::string training_text(const Settings& s) {
       s.model.hidden, s.eval.bytes, s.run.seeds > 1 ? fmt::format(" (means over {} seeds)", s.run.seeds) : "");
 }
 
+Trainings trainings_of(const Settings& s) {
+  return {.text = training_text(s), .train_length = s.train.length, .settings = to_toml(s)};
+}
+
 Answer comparison_answer(const std::string& title, const std::string& verdict, const std::vector<Measured>& measured,
-                         const Settings& s) {
-  const int64_t length = s.train.length;
+                         const Trainings& trainings) {
+  const int64_t length = trainings.train_length;
   const auto runs = std::count_if(measured.begin(), measured.end(),
                                   [&](const Measured& m) { return m.encoding == measured[0].encoding; });
   const std::string seeds = runs > 1 ? fmt::format(" (means over {} seeds)", runs) : "";
@@ -262,7 +286,7 @@ Answer comparison_answer(const std::string& title, const std::string& verdict, c
   answer.report.verdict = verdict;
   answer.report.sections.push_back(
       {.heading = "Held-out text by length",
-       .text = training_text(s),
+       .text = trainings.text,
        .tables = {length_table(measured, length, "Perplexity per byte" + seeds, 3, &Evaluation::perplexity),
                   length_table(measured, length, "Bits per byte" + seeds, 3, &Evaluation::bits_per_byte)},
        .charts = {perplexity_chart(measured, length)},
@@ -277,7 +301,7 @@ Answer comparison_answer(const std::string& title, const std::string& verdict, c
        .charts = {position_chart(measured, length)},
        .listing = {}});
   answer.report.sections.push_back(
-      {.heading = "Settings", .text = "", .tables = {}, .charts = {}, .listing = to_toml(s)});
+      {.heading = "Settings", .text = "", .tables = {}, .charts = {}, .listing = trainings.settings});
   answer.text = report_text(answer.report);
   answer.results_csv = results_csv(measured);
   return answer;

@@ -40,17 +40,26 @@ std::string results_csv(const std::vector<Measured>& measured);
 std::string loss_by_position_csv(const std::vector<Measured>& measured);
 
 // Means over the seeds, of each encoding at the lengths it was measured at. Encodings in the order of `measured`.
+// Without a train_length (0) there is no line at L.
 Chart perplexity_chart(const std::vector<Measured>& measured, int64_t train_length);
 
 // A sentence about what the models of these settings were trained on, and one about what they read.
 std::string training_text(const Settings& settings);
 
-// "64 = L/2", "128 = L", "256 = 2L".
+// "64 = L/2", "128 = L", "256 = 2L"; "64" if there is no train_length (0).
 std::string length_label(int64_t length, int64_t train_length);
+
+// What a page says of how its models were trained.
+struct Trainings {
+  std::string text;
+  int64_t train_length = 0;  // 0: they were trained at different lengths
+  std::string settings;      // as TOML
+};
+Trainings trainings_of(const Settings& settings);
 
 // What a comparison shows: tables of perplexity and bits per byte, and the curves.
 Answer comparison_answer(const std::string& title, const std::string& verdict, const std::vector<Measured>& measured,
-                         const Settings& settings);
+                         const Trainings& trainings);
 
 // A report for the terminal: title, tables and verdict within 80 columns.
 std::string report_text(const Report& report);

@@ -33,7 +33,7 @@ struct RunFolder::Lock {
     std::ifstream(path) >> holder;
     close(descriptor);
     fail<BusyError>("run", "another run holds ", path.parent_path(), holder.empty() ? "" : " (process " + holder + ")",
-                    "; wait for it, or choose another folder with --out");
+                    "; wait until it has ended");
   }
   ~Lock() { close(descriptor); }
   Lock(const Lock&) = delete;

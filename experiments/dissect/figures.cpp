@@ -47,9 +47,9 @@ std::vector<Mark> marks_at(const std::vector<Group>& groups, const std::string& 
 // Where on an axis of components the wavelength passes L: between two of them, if any turns within L.
 std::vector<Mark> at_train_length(const std::vector<Group>& groups) {
   return marks_at(groups, "wavelength = L", [](const Group& group) -> std::optional<double> {
-    const std::vector<double> within = over_seeds(group, "within_train_length", {});
-    if (within.empty() || within[0] == 0) return {};
-    return within[0] - 0.5;
+    const std::optional<double> within = number_of(group, "within_train_length");
+    if (!within || *within == 0) return {};
+    return *within - 0.5;
   });
 }
 
@@ -192,7 +192,8 @@ class Gallery {
     figure.half_widths = over_seeds;
     if (!over_seeds.empty()) {
       figure.measured += " Bands: 95 % intervals over seeds.";
-    } else if (const std::optional<Stacked> errors = stacked(groups_, figure.name + "_error")) {
+    } else if (const std::optional<Stacked> errors = stacked(groups_, figure.name + "_error");
+               errors && errors->means.dimensions == figure.means.dimensions) {
       for (const double error : errors->means.values) figure.half_widths.push_back(normal_quantile * error);
       figure.measured += " Bands: 95 % intervals over windows, one seed.";
     }

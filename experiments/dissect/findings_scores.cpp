@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/error.hpp"
 #include "experiments/dissect/judged.hpp"
 
 namespace phasor {
@@ -100,7 +101,11 @@ Finding frequencies_finding(const std::vector<Group>& groups) {
   Finding finding{.claim =
                       "RoPE's scores decay over long distances even without training. HoPE's, whose components all "
                       "turn within L or stand still, do not."};
-  const auto number = [](const Group& group, const char* name) { return over_seeds(group, name, {}).at(0); };
+  const auto number = [](const Group& group, const char* name) {
+    const std::optional<double> value = number_of(group, name);
+    require<ValueError>(value.has_value(), "dissect", name, " of ", group.label, " was not measured");
+    return *value;
+  };
   bool rope_decays = false, hope_stays = false;
   for (const Group& group : groups) {
     const Measurement decay = mean_over_seeds(group, "decay");
@@ -124,7 +129,7 @@ Finding frequencies_finding(const std::vector<Group>& groups) {
     if (group.settings.encoding.name == "hope") hope_stays = std::abs(far - near) <= decay_bar;
   }
   const Group& group = judged.group();
-  if (!over_seeds(group, "smallest_base", {}).empty())
+  if (number_of(group, "smallest_base"))
     finding.measured += fmt::format(
         ". The smallest base whose RoPE curve stays above 0 up to L is {:.4g} (here: {:g}); the critical dimension is "
         "{:g}",

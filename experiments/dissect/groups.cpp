@@ -120,6 +120,12 @@ std::vector<double> over_seeds(const Group& group, const std::string& name, cons
   return values;
 }
 
+std::optional<double> number_of(const Group& group, const std::string& name) {
+  const Measurement* const m = group.seeds.at(0).find(name);
+  if (!m || !m->dimensions.empty()) return {};
+  return m->values.at(0);
+}
+
 Measurement mean_over_seeds(const Group& group, const std::string& name) {
   const std::optional<Stacked> all = stacked({group}, name);
   if (!all) return {};

@@ -29,6 +29,9 @@ std::optional<Stacked> stacked(const std::vector<Group>& groups, const std::stri
 // One number of each seed that has the measurement.
 std::vector<double> over_seeds(const Group& group, const std::string& name, const std::vector<int64_t>& index);
 
+// A number without dimensions that depends on the encoding alone, of the first seed; nothing if it was not measured.
+std::optional<double> number_of(const Group& group, const std::string& name);
+
 // The measurement, means over the seeds of one group; an empty one if it was not measured.
 Measurement mean_over_seeds(const Group& group, const std::string& name);
 

@@ -1,6 +1,8 @@
 // Collects the sites of a layer and hands them over when the layer is done.
 #include "experiments/dissect/heads.hpp"
 
+#include "experiments/signals.hpp"
+
 namespace phasor {
 
 void visit_layers(const Transformer& model, const Tensor& ids, const std::vector<Site>& sites,
@@ -22,6 +24,7 @@ void visit_layers(const Transformer& model, const Tensor& ids, const std::vector
     if (place.site != Site::residual) return;
     layer.layer = place.layer;
     visit(layer);
+    if (const int signal = remembered_signal()) throw Interrupted(signal, "stopped before the dissection was done");
     layer = fresh();
   };
   const NoGradient scope;

@@ -16,7 +16,8 @@ struct LayerValues {
 };
 
 // The model reads ids [batch, length] without recording; `visit` gets the sites of each layer, one layer at a time, so
-// that memory holds one layer's. Sites embedded and logits belong to no layer: UsageError.
+// that memory holds one layer's. Sites embedded and logits belong to no layer: UsageError. Interrupted after the layer
+// at which a signal came.
 void visit_layers(const Transformer& model, const Tensor& ids, const std::vector<Site>& sites,
                   const std::function<void(const LayerValues&)>& visit);
 

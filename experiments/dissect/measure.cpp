@@ -213,6 +213,14 @@ std::optional<Dissection> kept(const fs::path& file, int64_t step, const std::ve
   return {};
 }
 
+bool holds_ablations(const fs::path& file) {
+  try {
+    return load_dissection(file).find("ablation") != nullptr;
+  } catch (const FileError&) {
+    return false;
+  }
+}
+
 void dissect_model(const ModelFolder& folder, const DissectSettings& how, const Corpus& corpus, Depth depth,
                    const std::string& label, bool quiet) {
   const RunFolder lock(folder.path, folder.settings, Resume::yes);
@@ -225,6 +233,8 @@ void dissect_model(const ModelFolder& folder, const DissectSettings& how, const 
   const fs::path file = folder.path / "dissection.json";
   const std::vector<std::string> assignments = assignments_of(s, "dissect.");
   std::optional<Dissection> dissection = kept(file, loaded.step, assignments);
+  // A whole dissection, made in another way, stays until this one is whole too.
+  const bool replaces_whole = !dissection && depth == Depth::ablations && holds_ablations(file);
   if (!dissection) {
     const std::vector<int64_t> lengths = ablation_lengths(model, how);
     const Texts texts = texts_of(s, corpus, lengths);
@@ -235,7 +245,7 @@ void dissect_model(const ModelFolder& folder, const DissectSettings& how, const 
     for (Measurement& m : through_training(folder, s, model, loaded.step, texts, progress))
       dissection->measurements.push_back(std::move(m));
     progress.finish();
-    save_dissection(file, *dissection);
+    if (!replaces_whole) save_dissection(file, *dissection);
   }
   if (depth == Depth::ablations && !dissection->find("ablation")) {
     for (Measurement& m : ablations(model, s, corpus, label + ", ablations", quiet))

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "experiments/checkpoint.hpp"
 #include "experiments/comparison.hpp"
@@ -21,11 +22,12 @@ struct ReadModel {
   std::optional<Dissection> dissection;
 };
 
-// A training's results and measurements; what is wrong with it, if anything is, goes into `problems`.
-ReadModel read_model(const ModelFolder& folder, std::vector<std::string>& problems) {
+// A training's results and measurements; what is wrong with it, if anything is, goes into `problems`. `of_run` is put
+// behind its name where there are several runs.
+ReadModel read_model(const ModelFolder& folder, const std::string& of_run, std::vector<std::string>& problems) {
   const Settings& s = folder.settings;
   ReadModel model{.label = s.encoding.name, .settings = s, .measured = {}, .dissection = {}};
-  const std::string name = fmt::format("{} seed {}", s.encoding.name, s.train.seed);
+  const std::string name = fmt::format("{} seed {}{}", s.encoding.name, s.train.seed, of_run);
   std::error_code error;
   if (!fs::exists(folder.path / "results.csv", error)) {
     const std::vector<CheckpointPlace> saved = checkpoints(folder.path);
@@ -77,6 +79,38 @@ std::vector<Group> groups_of(const std::vector<ReadModel>& models) {
   return groups;
 }
 
+// Two readings of one training are no two seeds.
+void require_different(const std::vector<ReadModel>& models, const std::vector<fs::path>& folders) {
+  for (size_t i = 0; i < models.size(); ++i)
+    for (size_t j = 0; j < i; ++j)
+      require<UsageError>(!(models[i].settings == models[j].settings), "report", folders[j], " and ", folders[i],
+                          " hold the same training, ", models[i].settings.encoding.name, " with seed ",
+                          models[i].settings.train.seed, "; name each once");
+}
+
+// How the models were trained: as one where only encoding and seed differ, else what differs from the first.
+Trainings trainings_of_models(const std::vector<ReadModel>& models) {
+  Trainings trainings = trainings_of(models[0].settings);
+  std::set<std::string> differences;
+  for (const ReadModel& model : models) {
+    Settings same = model.settings;
+    same.encoding = models[0].settings.encoding;
+    same.train.seed = models[0].settings.train.seed;
+    same.eval.lengths = models[0].settings.eval.lengths;  // of an encoding that does not know all positions
+    const std::string keys = differing_keys(models[0].settings, same);
+    if (!keys.empty()) differences.insert(fmt::format("{}: {}", model.label, keys));
+    if (model.settings.train.length != models[0].settings.train.length) trainings.train_length = 0;
+  }
+  if (differences.empty()) return trainings;
+  trainings.text = fmt::format(
+      "These runs were trained or measured under different settings. Those of {} stand at the end; the others differ "
+      "from "
+      "them (there, here). ",
+      models[0].label);
+  for (const std::string& difference : differences) trainings.text += "\n\n" + difference;
+  return trainings;
+}
+
 std::string sentence_of(const std::vector<std::string>& problems) {
   std::string text;
   for (const std::string& problem : problems) text += (text.empty() ? "" : "; ") + problem;
@@ -98,11 +132,15 @@ void add_dissection(Answer& answer, const std::vector<Group>& groups) {
 Answer answer_of_runs(const std::vector<fs::path>& runs) {
   std::vector<ReadModel> models;
   std::vector<std::string> problems, run_names;
+  std::vector<fs::path> folders;
   for (const fs::path& run : runs)
     for (const ModelFolder& folder : models_of(run)) {
-      models.push_back(read_model(folder, problems));
-      run_names.push_back(fs::absolute(run).lexically_normal().filename().string());
+      const std::string name = fs::absolute(run / "").lexically_normal().parent_path().filename().string();
+      models.push_back(read_model(folder, runs.size() > 1 ? " of " + name : "", problems));
+      run_names.push_back(name);
+      folders.push_back(folder.path);
     }
+  require_different(models, folders);
   std::vector<std::string> labels;
   for (size_t i = 0; i < models.size(); ++i) {
     const ReadModel& model = models[i];
@@ -127,9 +165,10 @@ Answer answer_of_runs(const std::vector<fs::path>& runs) {
     title = experiment.question;
     if (experiment.verdict && problems.empty()) verdict = experiment.verdict(measured, settings);
   }
+  Trainings trainings = runs.size() > 1 ? trainings_of_models(models) : trainings_of(settings);
   Answer answer;
   answer.report.title = title;
-  if (!measured.empty()) answer = comparison_answer(title, verdict, measured, settings);
+  if (!measured.empty()) answer = comparison_answer(title, verdict, measured, trainings);
   answer.report.banner = sentence_of(problems);
   add_dissection(answer, groups_of(models));
   return answer;

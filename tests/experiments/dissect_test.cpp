@@ -74,7 +74,7 @@ TEST_CASE("dissect: verdicts, a page, and every measurement in dissection.json")
   for (const char* part :
        {"One training run: rope", "Claims of the paper, judged on one seed", "Does the model learn a U-shape?",
         "Which components carry the U?", "What does stopping components of a trained model cost",
-        "change of the loss at 1 L", "dissection.html"})
+        "change of the loss at L", "dissection.html"})
     CHECK_MESSAGE(holds(result.out, part), part);
   check_columns(result.out);
   const std::string page = text_of(run / "dissection.html");
@@ -237,14 +237,27 @@ TEST_CASE("report: several runs side by side, seeds averaged, others told apart;
   CHECK(!holds(both, "Not all of it is here"));
   CHECK(holds(text_of(page), "(2 seeds)"));
   CHECK(holds(report({rope, wide}), "rope (wide)"));
+  CHECK(holds(text_of(page), "rope (wide): model.hidden (24 there, 32 here)"));
+  fs::copy(rope, place.folder / "copy", fs::copy_options::recursive);
+  CHECK(holds(refusal(run_phasor({"report", rope.string(), (place.folder / "copy").string()}), 2),
+              "hold the same training, rope with seed 1; name each once"));
+
+  // Different training lengths: no length is L, and where nothing was measured there is a dash.
+  const fs::path longer = place.train("longer", {"train.length=24", "eval.lengths=[24,48]"});
+  REQUIRE(dissected(longer).exit_code == 0);
+  const std::string lengths = report({rope, longer});
+  CHECK(holds(lengths, "  16       24       32       48  "));
+  CHECK(!holds(lengths, "= L"));
+  CHECK(!holds(lengths, "nan"));
+  CHECK(holds(text_of(page), "L of rope (longer)"));
 
   fs::remove(hope / "results.csv");
   write_text(rope / "results.csv", "encoding\n");
   write_text(second / "dissection.json", "{");
   const std::string partly = report({rope, second, hope});
-  CHECK(holds(partly, "the results of rope seed 1 are damaged"));
-  CHECK(holds(partly, "the dissection of rope seed 2 is damaged"));
-  CHECK(holds(partly, "hope seed 1 is not finished (12 of 12 steps)"));
+  CHECK(holds(partly, "the results of rope seed 1 of rope are damaged"));
+  CHECK(holds(partly, "the dissection of rope seed 2 of rope2 is damaged"));
+  CHECK(holds(partly, "hope seed 1 of hope is not finished (12 of 12 steps)"));
   CHECK(holds(text_of(page), "class=\"banner\""));
   CHECK(refusal(run_phasor({"report", (place.folder / "none").string()}), 3) != "");
 }
@@ -286,4 +299,28 @@ TEST_CASE("dissect: every figure of the page is drawn in a browser, at each laye
     CHECK(page.requests() == std::vector<std::string>());
     CHECK(page.run("return document.documentElement.scrollWidth <= innerWidth") == true);
   }
+}
+
+TEST_CASE("report: a dissection that lacks a measurement renders, and says so") {
+  const Trained place;
+  const fs::path run = place.train("rope");
+  REQUIRE(dissected(run).exit_code == 0);
+  const Dissection whole = load_dissection(run / "dissection.json");
+  for (const Measurement& lost : whole.measurements) {
+    CAPTURE(lost.name);
+    Dissection partly = whole;
+    std::erase_if(partly.measurements, [&](const Measurement& m) { return m.name == lost.name; });
+    save_dissection(run / "dissection.json", partly);
+    CHECK(run_phasor({"report", run.string()}).exit_code == 0);
+    // One of other dimensions, as another version may have it.
+    partly.measurements.push_back(Measurement(lost.name, {indices("layer", 1), indices("else", 2), indices("more", 1),
+                                                          indices("and", 1), indices("on", 1), indices("top", 1)}));
+    save_dissection(run / "dissection.json", partly);
+    CHECK(run_phasor({"report", run.string()}).exit_code == 0);
+  }
+  Dissection without_depth = whole;
+  std::erase_if(without_depth.measurements, [](const Measurement& m) { return m.name == "u_depth"; });
+  save_dissection(run / "dissection.json", without_depth);
+  CHECK(holds(run_phasor({"report", run.string()}).out, "undecided"));
+  CHECK(holds(text_of(run / "dissection.html"), "u_depth of rope was not measured"));
 }
