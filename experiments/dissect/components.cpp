@@ -79,10 +79,11 @@ double Components::wavelength(int64_t layer, int64_t head, int64_t component) co
          std::abs(frequencies[static_cast<size_t>(layer)][static_cast<size_t>(head)][static_cast<size_t>(component)]);
 }
 
-int64_t Components::within_train_length() const {
+double Components::within_train_length() const {
+  if (std::isnan(frequencies[0][0][0])) return nan;
   int64_t count = 0;
   while (count < size && wavelength(0, 0, count) <= static_cast<double>(train_length)) ++count;
-  return count;
+  return static_cast<double>(count);
 }
 
 std::vector<Site> Components::sites() const {

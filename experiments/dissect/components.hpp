@@ -28,8 +28,9 @@ struct Components {
 
   double wavelength(int64_t layer, int64_t head, int64_t component) const;  // 2 pi / frequency
   // The number of components that complete a turn within train_length, in layer 0 and head 0: where on an axis of
-  // components the wavelength passes L. Components come fastest first, those that stand still at the end.
-  int64_t within_train_length() const;
+  // components the wavelength passes L. Components come fastest first, those that stand still at the end. NaN where the
+  // first has no frequency.
+  double within_train_length() const;
   // What the parts of the scores are made of: q_rotated and k_rotated, with a far rotation q_far and k_far too.
   std::vector<Site> sites() const;
 };

@@ -48,7 +48,7 @@ std::vector<Mark> marks_at(const std::vector<Group>& groups, const std::string& 
 std::vector<Mark> at_train_length(const std::vector<Group>& groups) {
   return marks_at(groups, "wavelength = L", [](const Group& group) -> std::optional<double> {
     const std::optional<double> within = number_of(group, "within_train_length");
-    if (!within || *within == 0) return {};
+    if (!within || !(*within > 0)) return {};  // NaN: no single wavelengths
     return *within - 0.5;
   });
 }

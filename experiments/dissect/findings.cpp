@@ -9,7 +9,8 @@
 namespace phasor {
 namespace {
 
-constexpr double fading_bar = 0.1;  // by which the band's share of the variance must fall from its peak
+constexpr double dominating_bar = 0.5;  // the band's share of the variance from which it dominates
+constexpr double fading_bar = 0.1;      // by which that share must fall from its peak
 
 std::string u_definition(const Group& group) {
   const DissectSettings& d = group.settings.dissect;
@@ -38,9 +39,13 @@ Finding u_shape_finding(const std::vector<Group>& groups) {
   }
   finding.measured += fmt::format(" ({}). A U needs both above 0.", u_definition(judged.group()));
   const Estimate depth = of_all_layers(judged.group(), "u_depth"), recency = of_all_layers(judged.group(), "u_recency");
-  judged.decide(finding, depth.is_above(0) && recency.interval.mean > 0   ? Verdict::supported
-                         : depth.is_below(0) || recency.interval.mean < 0 ? Verdict::contradicted
-                                                                          : Verdict::undecided);
+  // Of the recency of one seed no error is measured: its mean decides.
+  const bool is_sure = std::isfinite(recency.interval.half_width);
+  const bool rises = is_sure ? recency.is_above(0) : recency.interval.mean > 0,
+             falls = is_sure ? recency.is_below(0) : recency.interval.mean < 0;
+  judged.decide(finding, depth.is_above(0) && rises   ? Verdict::supported
+                         : depth.is_below(0) || falls ? Verdict::contradicted
+                                                      : Verdict::undecided);
   return finding;
 }
 
@@ -141,16 +146,18 @@ Finding shortcut_finding(const std::vector<Group>& groups) {
   const double peak_step = at[static_cast<size_t>(peak)], fall = band[static_cast<size_t>(peak)] - band.back();
   finding.measured = fmt::format(
       "Components with {} have {:.2f} of the variance of {}'s U curve at the end, {:.2f} at most, after step {:g} of "
-      "{:g} (bar: a peak in the first half, and a fall by {:g} from it; {}; snapshots with a U at least half as deep "
+      "{:g} (bar: a peak above {:g} in the first half, and a fall by {:g} from it; {}; snapshots with a U at least "
+      "half as deep "
       "as "
       "at the end).",
       Judged::band_text(), band.back(), judged.group().label, band[static_cast<size_t>(peak)], peak_step, at.back(),
-      fading_bar, judged.seeds_text());
+      dominating_bar, fading_bar, judged.seeds_text());
   const bool early = peak_step <= at.back() / 2;
-  judged.decide(finding, !judged.has_wavelengths()    ? Verdict::undecided
-                         : early && fall > fading_bar ? Verdict::supported
-                         : !early                     ? Verdict::contradicted
-                                                      : Verdict::undecided);
+  judged.decide(finding, !judged.has_wavelengths() ? Verdict::undecided
+                         : early && band[static_cast<size_t>(peak)] > dominating_bar && fall > fading_bar
+                             ? Verdict::supported
+                         : !early ? Verdict::contradicted
+                                  : Verdict::undecided);
   return finding;
 }
 

@@ -68,31 +68,33 @@ Finding first_layer_finding(const std::vector<Group>& groups) {
   const Measurement whole = judged.mean("score_beyond_range", 2);
   const std::vector<double>& distances = whole.dimensions[1].numbers;
   double first_distance = INFINITY;
-  int64_t first_layer = -1;
+  std::vector<int64_t> first_layers;  // several where they leave in the same bin of distances
   for (int64_t layer = 0; layer < whole.dimensions[0].size(); ++layer) {
     double most = 0;
     for (int64_t d = 0; d < std::ssize(distances); ++d) {
       const double distance = distances[static_cast<size_t>(d)], share = whole.at({layer, d});
       if (distance < static_cast<double>(judged.group().settings.train.length)) continue;
       most = std::max(most, share);
-      if (share > range_bar && distance < first_distance) {
-        first_distance = distance;
-        first_layer = layer;
-      }
+      if (!(share > range_bar) || distance > first_distance) continue;
+      if (distance < first_distance) first_layers.clear();
+      first_distance = distance;
+      first_layers.push_back(layer);
     }
     finding.numbers.push_back({fmt::format("layer {}, largest share outside", layer), most});
   }
+  std::string layers;
+  for (const int64_t layer : first_layers) layers += (layers.empty() ? "" : " and ") + std::to_string(layer);
   finding.measured =
-      first_layer < 0
+      layers.empty()
           ? fmt::format("{}: no whole scores leave their range ({}).", judged.group().label, range_definition(judged))
           : fmt::format(
                 "{}: whole scores leave their range first in layer {}, at distance {:g}; in layer 0 at most "
                 "{:.1f} % are outside ({}).",
-                judged.group().label, first_layer, first_distance, 100 * finding.numbers[0].value,
-                range_definition(judged));
-  judged.decide(finding, first_layer < 0    ? Verdict::undecided
-                         : first_layer == 0 ? Verdict::supported
-                                            : Verdict::contradicted);
+                judged.group().label, layers, first_distance, 100 * finding.numbers[0].value, range_definition(judged));
+  judged.decide(finding, first_layers.empty()       ? Verdict::undecided
+                         : first_layers[0] != 0     ? Verdict::contradicted
+                         : first_layers.size() == 1 ? Verdict::supported
+                                                    : Verdict::undecided);
   return finding;
 }
 

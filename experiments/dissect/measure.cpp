@@ -157,7 +157,7 @@ std::vector<Measurement> probes(const Transformer& model, const Settings& s, con
   const UShape u = u_shape(model, texts.random, s.dissect);
   const Patterns patterns = attention_patterns(model, split(corpus).held_out, lengths, long_windows);
   std::vector<Measurement> all = {frequency_of(components),
-                                  number("within_train_length", static_cast<double>(components.within_train_length())),
+                                  number("within_train_length", components.within_train_length()),
                                   parts,
                                   contribution_share(parts),
                                   by_distance_bin(cumulative(parts)),

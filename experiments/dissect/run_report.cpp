@@ -46,30 +46,37 @@ ReadModel read_model(const ModelFolder& folder, const std::string& of_run, std::
       model.dissection = load_dissection(folder.path / "dissection.json");
       for (const std::string& assignment : model.dissection->settings) assign(model.settings, assignment);
     } catch (const Error&) {
+      model.dissection.reset();
       problems.push_back("the dissection of " + name + " is damaged");
     }
   }
   return model;
 }
 
-Settings without_seed(Settings settings) {
-  settings.train.seed = 0;
+Settings of_training(Settings settings) {
+  settings.dissect = {};
   return settings;
 }
 
 bool trained_alike(const ReadModel& a, const ReadModel& b) {
-  return without_seed(a.settings) == without_seed(b.settings);
+  Settings other = of_training(b.settings);
+  other.train.seed = a.settings.train.seed;
+  return of_training(a.settings) == other;
 }
 
-// Those that were trained alike, but for the seed, make a group.
-std::vector<Group> groups_of(const std::vector<ReadModel>& models) {
+// Those that were trained alike, but for the seed, make a group. One that was measured in another way than the first of
+// its group is no part of a mean with it, which goes into `problems`.
+std::vector<Group> groups_of(const std::vector<ReadModel>& models, std::vector<std::string>& problems) {
   std::vector<Group> groups;
   std::vector<const ReadModel*> firsts;
   for (const ReadModel& model : models) {
     if (!model.dissection) continue;
     const auto same =
         std::find_if(firsts.begin(), firsts.end(), [&](const auto* f) { return trained_alike(*f, model); });
-    if (same != firsts.end()) {
+    if (same != firsts.end() && !((*same)->settings.dissect == model.settings.dissect)) {
+      problems.push_back(fmt::format("{} seed {} was dissected with other settings than seed {}", model.label,
+                                     model.settings.train.seed, (*same)->settings.train.seed));
+    } else if (same != firsts.end()) {
       groups[static_cast<size_t>(same - firsts.begin())].seeds.push_back(*model.dissection);
     } else {
       firsts.push_back(&model);
@@ -83,9 +90,9 @@ std::vector<Group> groups_of(const std::vector<ReadModel>& models) {
 void require_different(const std::vector<ReadModel>& models, const std::vector<fs::path>& folders) {
   for (size_t i = 0; i < models.size(); ++i)
     for (size_t j = 0; j < i; ++j)
-      require<UsageError>(!(models[i].settings == models[j].settings), "report", folders[j], " and ", folders[i],
-                          " hold the same training, ", models[i].settings.encoding.name, " with seed ",
-                          models[i].settings.train.seed, "; name each once");
+      require<UsageError>(!(of_training(models[i].settings) == of_training(models[j].settings)), "report", folders[j],
+                          " and ", folders[i], " hold the same training, ", models[i].settings.encoding.name,
+                          " with seed ", models[i].settings.train.seed, "; name each once");
 }
 
 // How the models were trained: as one where only encoding and seed differ, else what differs from the first.
@@ -169,8 +176,8 @@ Answer answer_of_runs(const std::vector<fs::path>& runs) {
   Answer answer;
   answer.report.title = title;
   if (!measured.empty()) answer = comparison_answer(title, verdict, measured, trainings);
+  add_dissection(answer, groups_of(models, problems));
   answer.report.banner = sentence_of(problems);
-  add_dissection(answer, groups_of(models));
   return answer;
 }
 

@@ -91,6 +91,7 @@ TEST_CASE("findings: a U is deep at both ends; within the error it is undecided"
   CHECK(verdict({with_depth(1, -1)}) == Verdict::contradicted);
   CHECK(verdict({with_depth(1), with_depth(1.1)}) == Verdict::supported);
   CHECK(verdict({with_depth(1), with_depth(-0.5)}) == Verdict::undecided);
+  CHECK(verdict({with_depth(1, 0.1), with_depth(1.1, 3)}) == Verdict::undecided);  // the recency is not sure
   // Rope is judged wherever it stands; all are shown.
   const Finding both = u_shape_finding({group("hope", {with_depth(-1)}), group("rope", {with_depth(1)})});
   CHECK(both.verdict == Verdict::supported);
@@ -143,6 +144,7 @@ TEST_CASE("findings: a shortcut peaks early and fades") {
   CHECK(finding({0, 0.2, 0.9, 0.8, 0.5}, always).verdict == Verdict::supported);
   CHECK(finding({0.99, 0.2, 0.3, 0.5, 0.8}, always).verdict == Verdict::contradicted);  // step 0 is before the training
   CHECK(finding({0, 0.2, 0.55, 0.5, 0.5}, always).verdict == Verdict::undecided);
+  CHECK(finding({0, 0.2, 0.45, 0.2, 0.1}, always).verdict == Verdict::undecided);  // it never dominates
   // A share of what is no U yet does not count.
   CHECK(finding({0, 0.9, 0.2, 0.5, 0.8}, {0, 0.4, 0.6, 1, 1}).verdict == Verdict::contradicted);
   CHECK(finding({0, 0.9, 0.2, 0.5, 0.8}, {0, 0.4, 0.4, 1, 1}).verdict == Verdict::undecided);  // two snapshots
@@ -171,6 +173,9 @@ TEST_CASE("findings: the layer whose whole scores leave their range first") {
   };
   CHECK(finding(0.2, 0).verdict == Verdict::supported);
   CHECK(finding(0.2, 0.2).verdict == Verdict::contradicted);  // 128 tokens come before 256
+  Dissection together = blank();
+  for (const int64_t layer : {0, 1}) planted(together, "score_beyond_range", {layer, 2}) = 0.2;
+  CHECK(first_layer_finding({group("rope", {together})}).verdict == Verdict::undecided);
   CHECK(finding(0.005, 0).verdict == Verdict::undecided);
   CHECK(holds(finding(0.2, 0).measured, "first in layer 0, at distance 256; in layer 0 at most 20.0 %"));
 }
