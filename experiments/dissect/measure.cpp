@@ -281,6 +281,10 @@ void require_dissectable(const Settings& s, double available_bytes) {
   std::vector<int64_t> lengths = s.dissect.lengths;
   if (lengths.empty()) lengths = {4 * s.train.length};
   const int64_t longest = *std::max_element(lengths.begin(), lengths.end());
+  require<UsageError>(longest >= s.train.length, "dissect", "dissect.lengths end at ", longest,
+                      ", before train.length; needs at least ", s.train.length);
+  require<UsageError>(s.train.length >= shortest_repeated, "dissect", "train.length is ", s.train.length,
+                      "; the head scores need at least ", shortest_repeated);
   require<UsageError>(s.dissect.lengths.empty() || longest <= encoding.position_limit, "dissect", name,
                       " knows positions below ", encoding.position_limit, "; dissect.lengths asks for ", longest);
   require<UsageError>(longest <= s.dissect.bytes, "dissect",

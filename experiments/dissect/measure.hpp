@@ -15,8 +15,9 @@ namespace phasor {
 enum class Depth { probes, ablations };
 
 // What a dissection may not ask of a run, before any work: UsageError if the encoding turns no components, if
-// dissect.layer or dissect.head are not the model's, or if dissect.lengths go beyond the positions that the encoding
-// knows; ResourceError if the scores of the longest length do not fit into `available` bytes.
+// dissect.layer or dissect.head are not the model's, or if dissect.lengths end before L or go beyond the positions that
+// the encoding knows, or L holds no repeated text; ResourceError if the scores of the longest length do not fit into
+// `available` bytes.
 void require_dissectable(const Settings& settings, double available_bytes);
 
 // Measures the models of a run, one after the other, as `how` says; `corpus` is the text they were trained on. Each

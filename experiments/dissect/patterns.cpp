@@ -133,14 +133,14 @@ Patterns attention_patterns(const Transformer& model, std::span<const uint8_t> t
 }
 
 Tensor repeated_windows(std::span<const uint8_t> text, int64_t windows, int64_t length) {
-  require<ValueError>(length >= 5, "repeated_windows", "length is ", length,
-                      "; needs at least 5: [bos] and two tokens twice");
+  require<ValueError>(length >= shortest_repeated, "repeated_windows", "length is ", length, "; needs at least ",
+                      shortest_repeated, ": [bos] and two tokens twice");
   const Tensor once = random_windows(text, windows, 1 + (length - 1) / 2);
   return concat({once, once.slice(1, 1, once.extent(1))}, 1);
 }
 
 std::vector<double> measure_heads(const Tensor& pattern) {
-  require_pattern("measure_heads", pattern, 5);
+  require_pattern("measure_heads", pattern, shortest_repeated);
   const int64_t windows = pattern.extent(0), heads = pattern.extent(1), length = pattern.extent(2),
                 half = (length - 1) / 2;
   require(length == 1 + 2 * half, "measure_heads", "the pattern is ", pattern.shape(),

@@ -31,8 +31,10 @@ struct Patterns {
 Patterns attention_patterns(const Transformer& model, std::span<const uint8_t> text,
                             const std::vector<int64_t>& lengths, int64_t windows);
 
+constexpr int64_t shortest_repeated = 5;  // [bos] and two tokens twice
+
 // [windows, 1 + 2 half] i32, half = (length - 1) / 2: [bos], random bytes of `text`, and the same bytes again.
-// ValueError if length < 3.
+// ValueError if length < shortest_repeated.
 Tensor repeated_windows(std::span<const uint8_t> text, int64_t windows, int64_t length);
 
 // Head scores of one pattern [windows, heads, length, length] of repeated_windows(): the mean attention, by kind and

@@ -199,6 +199,10 @@ TEST_CASE("dissect refuses what it cannot take apart, in one line, before any wo
   CHECK(holds(refusal(dissected(run, {"--set", "dissect.head=7"}), 2), "dissect.head is 7; the model has 0 to 1"));
   CHECK(holds(refusal(dissected(run, {"--set", "dissect.lengths=[16,1000000]", "--set", "dissect.bytes=2000000"}), 5),
               "memory: scores of 1000000 tokens need at least "));
+  CHECK(holds(refusal(dissected(run, {"--set", "dissect.lengths=[4,8]"}), 2),
+              "dissect.lengths end at 8, before train.length; needs at least 16"));
+  CHECK(holds(refusal(dissected(place.train("short", {"train.length=4"})), 2),
+              "train.length is 4; the head scores need at least 5"));
   CHECK(holds(refusal(dissected(run, {"--set", "dissect.lengths=[256]"}), 2),
               "dissect.bytes must hold a window of the longest length: 128 < 256"));
   CHECK(holds(refusal(dissected(run, {"--set", "train.steps=13"}), 2),
