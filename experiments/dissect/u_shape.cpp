@@ -1,6 +1,7 @@
 // Scores of the last query, averaged by group of windows, so that the spread between groups tells the error.
 #include "experiments/dissect/u_shape.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <optional>
@@ -8,6 +9,7 @@
 #include "core/random.hpp"
 #include "experiments/corpora/corpus.hpp"
 #include "experiments/dissect/components.hpp"
+#include "experiments/evaluation.hpp"
 
 namespace phasor {
 namespace {
@@ -22,12 +24,14 @@ struct Scores {
   std::vector<int64_t> windows;  // of each group
 };
 
-// To sums [1 + components, keys] adds the last query's scores over windows and heads, divided by how many there are.
-void add_scores(const Tensor& sums, const LayerValues& layer, const std::optional<Components>& components) {
+// To sums [1 + components, keys] adds the last query's scores over windows and heads, divided by the heads and by
+// `all_windows`, of which these are some.
+void add_scores(const Tensor& sums, const LayerValues& layer, const std::optional<Components>& components,
+                int64_t all_windows) {
   const Tensor all = layer[Site::score_biased];
   const int64_t windows = all.extent(0), heads = all.extent(1), keys = all.extent(3);
   const Tensor scores = all.select(2, all.extent(2) - 1).to(Dtype::f64);
-  const double weight = 1 / static_cast<double>(windows * heads);
+  const double weight = 1 / static_cast<double>(all_windows * heads);
   const View<double> from = scores.view<double>(), to = sums.view<double>();
   for (int64_t window = 0; window < windows; ++window)
     for (int64_t head = 0; head < heads; ++head)
@@ -45,7 +49,8 @@ void add_scores(const Tensor& sums, const LayerValues& layer, const std::optiona
 }
 
 Scores scores_by_group(const Transformer& model, const Tensor& ids, const std::optional<Components>& components) {
-  const int64_t windows = ids.extent(0), layers = model.shape().layers, groups = std::min(most_groups, windows);
+  const int64_t windows = ids.extent(0), layers = model.shape().layers, groups = std::min(most_groups, windows),
+                at_once = windows_at_once(ids.extent(1));
   std::vector<Site> sites = components ? components->sites() : std::vector<Site>();
   sites.push_back(Site::score_biased);
   Scores scores;
@@ -54,9 +59,10 @@ Scores scores_by_group(const Transformer& model, const Tensor& ids, const std::o
   for (int64_t group = 0; group < groups; ++group) {
     const int64_t first = group * windows / groups, last = (group + 1) * windows / groups;
     scores.windows.push_back(last - first);
-    visit_layers(model, ids.slice(0, first, last), sites, [&](const LayerValues& layer) {
-      add_scores(scores.means.select(0, layer.layer).select(0, group), layer, components);
-    });
+    for (int64_t window = first; window < last; window += at_once)
+      visit_layers(model, ids.slice(0, window, std::min(window + at_once, last)), sites, [&](const LayerValues& layer) {
+        add_scores(scores.means.select(0, layer.layer).select(0, group), layer, components, last - first);
+      });
   }
   const View<double> means = scores.means.view<double>();
   for (int64_t layer = 0; layer < layers; ++layer)

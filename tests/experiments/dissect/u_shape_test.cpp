@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <set>
@@ -196,6 +197,23 @@ TEST_CASE("u-shape: the standard error is that of groups of windows") {
   // Nine windows make a group of two and seven of one. Their depths are x but for the last, 2 x (of 1 and 3), so their
   // error is x / 8; the depth is over windows, 11 x / 9.
   CHECK(error({1, 1, 1, 1, 1, 1, 1, 1, 0}) == doctest::Approx(9.0 / 88).epsilon(1e-9));
+}
+
+TEST_CASE("u-shape: no more windows are read at once than an evaluation takes, however many there are") {
+  constexpr int64_t length = 512, windows = 8 * 9;  // eight groups; 4096 tokens are eight windows
+  PositionalEncoding watched = Transformer(tiny("rope", length), 1).encoding();
+  int64_t most = 0;
+  watched.features = [&](const Var& x, PositionalEncoding::Side, const PositionalContext&) {
+    most = std::max(most, x.extent(0));
+    return x;
+  };
+  const Transformer model(tiny("rope", length), 1);
+  const std::vector<int32_t> tokens(windows, 0);
+  const UShape many = u_shape(model.with_encoding(watched), windows_of(tokens, length), {}),
+               two = u_shape(model, windows_of({0, 0}, length), {});
+  CHECK(most == 8);
+  for (size_t i = 0; i < two.curve.values.size(); ++i)
+    CHECK(many.curve.values[i] == doctest::Approx(two.curve.values[i]).epsilon(1e-6));
 }
 
 TEST_CASE("u-shape: components add up to the curve in every encoding that adds nothing to them") {
