@@ -77,7 +77,10 @@ std::vector<Mark> u_regions(const std::vector<Group>& groups) {
 std::string command_of(const Group& group, const std::vector<std::string>& keys) {
   std::string command = "./phasor dissect RUN";
   for (const std::string& key : keys)
-    for (const std::string& assignment : assignments_of(group.settings, key)) command += " --set " + assignment;
+    for (const std::string& assignment : assignments_of(group.settings, key)) {
+      const bool is_list = assignment.ends_with(']');  // which a shell takes for a pattern, and takes apart at blanks
+      command += " --set " + (is_list ? "'" + assignment + "'" : assignment);
+    }
   return command;
 }
 

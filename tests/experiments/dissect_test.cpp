@@ -80,6 +80,7 @@ TEST_CASE("dissect: verdicts, a page, and every measurement in dissection.json")
   const std::string page = text_of(run / "dissection.html");
   CHECK(holds(page, "default-src 'none'"));
   CHECK(holds(page, "./phasor dissect RUN --set dissect.sequences=8"));
+  CHECK(holds(page, "./phasor dissect RUN --set &#39;dissect.lengths=[]&#39; --set dissect.windows=4"));
   CHECK(!holds(page, run.string()));
   const Dissection dissection = load_dissection(run / "dissection.json");
   CHECK(dissection.step == 12);
