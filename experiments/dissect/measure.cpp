@@ -14,6 +14,7 @@
 #include "experiments/dissect/patterns.hpp"
 #include "experiments/dissect/score_range.hpp"
 #include "experiments/dissect/u_shape.hpp"
+#include "experiments/evaluation.hpp"
 #include "experiments/progress.hpp"
 #include "experiments/signals.hpp"
 #include "experiments/trainer.hpp"
@@ -289,9 +290,10 @@ void require_dissectable(const Settings& s, double available_bytes) {
                       " knows positions below ", encoding.position_limit, "; dissect.lengths asks for ", longest);
   require<UsageError>(longest <= s.dissect.bytes, "dissect",
                       "dissect.bytes must hold a window of the longest length: ", s.dissect.bytes, " < ", longest);
-  // Scores, their mask and the pattern of one layer, in f32, for one window.
-  const double needed =
-      3.0 * 4.0 * static_cast<double>(s.model.heads) * static_cast<double>(longest) * static_cast<double>(longest);
+  // Masked scores and the pattern of one layer in f32, and the pattern again in f64, for the windows that are read at
+  // once (attention_patterns).
+  const double needed = 16.0 * static_cast<double>(windows_at_once(longest)) * static_cast<double>(s.model.heads) *
+                        static_cast<double>(longest) * static_cast<double>(longest);
   require<ResourceError>(needed <= available_bytes, "memory", "scores of ", longest, " tokens need at least ",
                          std::llround(needed * 1e-6), " MB, ", std::llround(available_bytes * 1e-6),
                          " MB are available; lower dissect.lengths");

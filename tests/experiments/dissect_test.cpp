@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <map>
 
+#include "core/error.hpp"
 #include "experiments/dissect/dissection.hpp"
 #include "tests/support/browser.hpp"
+#include "experiments/dissect/measure.hpp"
 #include "tests/support/command.hpp"
 
 using namespace phasor;
@@ -221,6 +223,18 @@ TEST_CASE("dissect refuses what it cannot take apart, in one line, before any wo
   write_text(run / "settings.toml", settings);
   write_text(place.folder / "text.txt", "another text " + text_of(place.folder / "text.txt"));
   CHECK(holds(refusal(dissected(run), 3), "is not the text that"));
+}
+
+TEST_CASE("dissect: the memory that it asks for is what the patterns of the longest texts take") {
+  // One window of 4096 tokens and two heads: 2^25 pairs, 134 MB in f32, of which there are four at a time.
+  Settings s;
+  s.model.heads = 2;
+  s.dissect.lengths = {4096};
+  CHECK_NOTHROW(require_dissectable(s, 540e6));
+  CHECK_THROWS_WITH_AS(require_dissectable(s, 500e6), doctest::Contains("need at least 537 MB, 500 MB are available"),
+                       ResourceError);
+  s.dissect.lengths = {512};  // eight windows at once
+  CHECK_THROWS_AS(require_dissectable(s, 60e6), ResourceError);
 }
 
 TEST_CASE("report: several runs side by side, seeds averaged, others told apart; what is missing is said") {
