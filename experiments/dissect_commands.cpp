@@ -68,6 +68,8 @@ int dissect_command(const DissectArguments& arguments, const SettingsChanges& ch
     Settings settings = model.settings;
     settings.dissect = how;
     require_dissectable(settings, available_bytes());
+    ParameterList ignored;
+    require_sites(encoding_of(settings, ignored), settings.encoding.name, sites);
     require<FileError>(!checkpoints(model.path).empty(), "dissect", model.path, " holds no checkpoint; train first");
   }
   const Corpus corpus = load_corpus(models.at(0).settings.corpus);

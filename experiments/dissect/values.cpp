@@ -5,12 +5,15 @@
 
 namespace phasor {
 
+void require_sites(const PositionalEncoding& encoding, const std::string& name, const std::vector<Site>& sites) {
+  for (const Site site : sites)
+    require<UsageError>((site != Site::q_far && site != Site::k_far) || encoding.far_rotation, "dissect", "site ",
+                        name_of(site), " is of encodings with a far rotation, such as rerope; the model's is ", name);
+}
+
 void write_values(const std::filesystem::path& path, const Transformer& model, const Tensor& ids,
                   const std::vector<Site>& sites) {
-  for (const Site site : sites)
-    require<UsageError>((site != Site::q_far && site != Site::k_far) || model.encoding().far_rotation, "write_values",
-                        "site ", name_of(site), " is of encodings with a far rotation, such as rerope; the model's is ",
-                        model.shape().encoding);
+  require_sites(model.encoding(), model.shape().encoding, sites);
   std::vector<NamedTensor> arrays = {{"ids", ids}};
   Observer observer{.sites = sites};
   observer.read = [&](Place place, const Tensor& value) {

@@ -212,6 +212,7 @@ TEST_CASE("dissect refuses what it cannot take apart, in one line, before any wo
               "train.steps (12 there, 13 here); only dissect.*"));
   CHECK(holds(refusal(dissected(run, {"--set", "dissect.edgy=1"}), 2), "did you mean 'dissect.edge'?"));
   CHECK(holds(refusal(dissected(run, {"--site", "q_rotatd"}), 2), "did you mean 'q_rotated'?"));
+  CHECK(holds(refusal(dissected(run, {"--site", "q_far"}), 2), "site q_far is of encodings with a far rotation"));
   CHECK(!fs::exists(run / "dissection.json"));
 
   fs::create_directory(place.folder / "untrained");

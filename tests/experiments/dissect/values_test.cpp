@@ -40,6 +40,6 @@ TEST_CASE("write_values: a site that the model does not have is refused") {
   const std::string message = refusal([&] {
     write_values(folder / "v.npz", model, Tensor::zeros({1, 4}, Dtype::i32), {Site::k, Site::q_far});
   });
-  CHECK(message.starts_with("write_values: site q_far is of encodings with a far rotation"));
+  CHECK(message.starts_with("dissect: site q_far is of encodings with a far rotation"));
   CHECK_FALSE(std::filesystem::exists(folder / "v.npz"));
 }
