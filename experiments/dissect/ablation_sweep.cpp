@@ -1,5 +1,8 @@
-// Each ablation runs once, whichever ways and heads its losses are reported for.
+// Each ablation runs once, whichever ways and heads its losses are reported for, and however often the sweep is
+// stopped.
 #include "experiments/dissect/ablation_sweep.hpp"
+
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
@@ -133,11 +136,27 @@ struct Probe {
   }
 };
 
-// whole[first indices, ...] = after - before
-void put_change(Measurement& whole, std::vector<int64_t> first, const Measurement& before, const Measurement& after) {
+std::vector<double> differences(const Measurement& before, const Measurement& after) {
+  std::vector<double> changes;
+  for (size_t i = 0; i < before.values.size(); ++i) changes.push_back(after.values[i] - before.values[i]);
+  return changes;
+}
+
+// whole[first indices, ...] = values
+void put(Measurement& whole, std::vector<int64_t> first, const std::vector<double>& values) {
   first.resize(whole.dimensions.size(), 0);
-  double* const to = &whole.at(first);
-  for (size_t i = 0; i < before.values.size(); ++i) to[i] = after.values[i] - before.values[i];
+  std::copy(values.begin(), values.end(), &whole.at(first));
+}
+
+void put(AblationSweep& sweep, const Job& job, const AblationEffect& effect) {
+  for (const Row& row : job.rows) {
+    put(*row.change, row.index, effect.loss);
+    put(*row.error, row.index, effect.loss_error);
+  }
+  if (!job.is_probed) return;
+  const std::vector<int64_t> at = {static_cast<int64_t>(job.ablation), job.which.first};
+  put(sweep.u_depth, at, effect.u_depth);
+  put(sweep.head_score, at, effect.head_score);
 }
 
 Measurement with_dimensions(const std::string& name, std::vector<Dimension> first, const Measurement& of) {
@@ -168,11 +187,6 @@ AblationSweep empty_sweep(const ModelShape& shape, int64_t size, const std::vect
   return sweep;
 }
 
-Evaluation evaluated_unless_told(const Transformer& model, const Split& text, int64_t length, int64_t bytes) {
-  if (const int signal = remembered_signal()) throw Interrupted(signal, "stopped before the ablations were done");
-  return evaluate(model, text.held_out, length, bytes);
-}
-
 }  // namespace
 
 std::vector<int64_t> ablation_lengths(const Transformer& model, const DissectSettings& settings) {
@@ -188,14 +202,18 @@ std::vector<int64_t> ablation_lengths(const Transformer& model, const DissectSet
 }
 
 AblationSweep ablation_sweep(const Transformer& model, const Split& text, const DissectSettings& settings,
-                             const std::string& label, bool quiet) {
+                             const std::string& label, bool quiet, AblationLog* log) {
   const Components components = components_of(model);
   // Refuses a layer or head that the model lacks.
   ablated(model, components, Ablation::stop, {.layer = settings.layer, .head = settings.head});
   const std::vector<int64_t> lengths = ablation_lengths(model, settings);
   const int64_t train_length = model.shape().train_length;
   std::vector<Evaluation> intact;
-  for (const int64_t length : lengths) intact.push_back(evaluated_unless_told(model, text, length, settings.bytes));
+  for (const int64_t length : lengths) {
+    if (const int signal = remembered_signal())
+      throw Interrupted(signal, label + ": stopped while the intact model was read");
+    intact.push_back(evaluate(model, text.held_out, length, settings.bytes));
+  }
   const ChannelMeans means =
       channel_means(model, evaluation_windows(text.held_out, train_length, settings.bytes).inputs);
   const Probe probe{.random_ids = random_windows(text.train, settings.sequences, train_length),
@@ -204,27 +222,46 @@ AblationSweep ablation_sweep(const Transformer& model, const Split& text, const 
   const Probe::Answer intact_answer = probe.of(model);
   AblationSweep sweep = empty_sweep(model.shape(), components.size, lengths, intact_answer);
 
+  // What was measured before. A number too many or too few in the file would be put elsewhere.
+  const auto fits = [&](const AblationEffect& effect, const Job& job) {
+    return effect.loss.size() == lengths.size() && effect.loss_error.size() == lengths.size() &&
+           (!job.is_probed || (effect.u_depth.size() == intact_answer.u_depth.values.size() &&
+                               effect.head_score.size() == intact_answer.head_score.values.size()));
+  };
   const std::vector<Job> jobs = jobs_of(sweep, components, model.shape(), settings);
-  Progress progress(label, std::ssize(jobs), quiet);
-  for (size_t done = 0; done < jobs.size(); ++done) {
-    const Job& job = jobs[done];
+  std::vector<Job> left;
+  for (const Job& job : jobs) {
+    const AblationEffect* const known = log ? log->find(job.ablation, job.which) : nullptr;
+    if (known && fits(*known, job))
+      put(sweep, job, *known);
+    else
+      left.push_back(job);
+  }
+
+  int64_t done = std::ssize(jobs) - std::ssize(left);
+  Progress progress(label, std::ssize(jobs), quiet, done);
+  for (const Job& job : left) {
     const Transformer changed = ablated(model, components, job.ablation, job.which, means);
+    AblationEffect effect;
     for (size_t i = 0; i < lengths.size(); ++i) {
-      const Evaluation e = evaluated_unless_told(changed, text, lengths[i], settings.bytes);
-      const LossChange change = change_of(intact[i].loss_by_window, e.loss_by_window);
-      for (Row row : job.rows) {
-        row.index.push_back(static_cast<int64_t>(i));
-        row.change->at(row.index) = change.mean;
-        row.error->at(row.index) = change.error;
+      if (const int signal = remembered_signal()) {
+        progress.finish();
+        throw Interrupted(signal, fmt::format("{}: stopped after {} of {}{}", label, done, jobs.size(),
+                                              log ? "; the same command goes on there" : ""));
       }
+      const Evaluation e = evaluate(changed, text.held_out, lengths[i], settings.bytes);
+      const LossChange change = change_of(intact[i].loss_by_window, e.loss_by_window);
+      effect.loss.push_back(change.mean);
+      effect.loss_error.push_back(change.error);
     }
     if (job.is_probed) {
       const Probe::Answer answer = probe.of(changed);
-      const std::vector<int64_t> at = {static_cast<int64_t>(job.ablation), job.which.first};
-      put_change(sweep.u_depth, at, intact_answer.u_depth, answer.u_depth);
-      put_change(sweep.head_score, at, intact_answer.head_score, answer.head_score);
+      effect.u_depth = differences(intact_answer.u_depth, answer.u_depth);
+      effect.head_score = differences(intact_answer.head_score, answer.head_score);
     }
-    progress.update(static_cast<int64_t>(done) + 1);
+    if (log) log->add(job.ablation, job.which, effect);
+    put(sweep, job, effect);
+    progress.update(++done);
   }
   progress.finish();
   return sweep;

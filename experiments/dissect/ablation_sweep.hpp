@@ -5,6 +5,7 @@
 #include <string>
 
 #include "experiments/corpora/corpus.hpp"
+#include "experiments/dissect/ablation_log.hpp"
 #include "experiments/report/measurement.hpp"
 #include "experiments/settings.hpp"
 #include "nn/model.hpp"
@@ -32,8 +33,9 @@ std::vector<int64_t> ablation_lengths(const Transformer& model, const DissectSet
 
 // The first dissect.bytes of the held-out text are read; the means of Ablation::mean are over its windows of L tokens.
 // UsageError if the encoding turns no components or the settings name a layer or head that the model lacks, before
-// anything is run; FileError if the text is shorter than a window; Interrupted on SIGINT or SIGTERM.
+// anything is run; FileError if the text is shorter than a window; Interrupted on SIGINT or SIGTERM. What `log` holds
+// is not run again, and what is run is added to it: a sweep that was stopped ends with the same bits as any other.
 AblationSweep ablation_sweep(const Transformer& model, const Split& text, const DissectSettings& settings,
-                             const std::string& label, bool quiet);
+                             const std::string& label, bool quiet, AblationLog* log = nullptr);
 
 }  // namespace phasor

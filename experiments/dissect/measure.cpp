@@ -196,8 +196,8 @@ std::vector<Measurement> probes(const Transformer& model, const Settings& s, con
 }
 
 std::vector<Measurement> ablations(const Transformer& model, const Settings& s, const Corpus& corpus,
-                                   const std::string& label, bool quiet) {
-  const AblationSweep sweep = ablation_sweep(model, split(corpus), s.dissect, label, quiet);
+                                   const std::string& label, bool quiet, AblationLog log) {
+  const AblationSweep sweep = ablation_sweep(model, split(corpus), s.dissect, label, quiet, &log);
   return {sweep.loss, sweep.loss_error, sweep.of_head, sweep.of_head_error, sweep.u_depth, sweep.head_score};
 }
 
@@ -231,7 +231,7 @@ void dissect_model(const ModelFolder& folder, const DissectSettings& how, const 
   Settings s = folder.settings;
   s.dissect = how;
   const Transformer& model = loaded.model;
-  const fs::path file = folder.path / "dissection.json";
+  const fs::path file = folder.path / "dissection.json", log = folder.path / "ablations.jsonl";
   const std::vector<std::string> assignments = assignments_of(s, "dissect.");
   std::optional<Dissection> dissection = kept(file, loaded.step, assignments);
   // A whole dissection, made in another way, stays until this one is whole too.
@@ -249,10 +249,13 @@ void dissect_model(const ModelFolder& folder, const DissectSettings& how, const 
     if (!replaces_whole) save_dissection(file, *dissection);
   }
   if (depth == Depth::ablations && !dissection->find("ablation")) {
-    for (Measurement& m : ablations(model, s, corpus, label + ", ablations", quiet))
+    for (Measurement& m :
+         ablations(model, s, corpus, label + ", ablations", quiet, AblationLog(log, loaded.step, assignments)))
       dissection->measurements.push_back(std::move(m));
     save_dissection(file, *dissection);
   }
+  std::error_code ignored;  // a file that stays is removed the next time
+  if (depth == Depth::ablations) fs::remove(log, ignored);
 }
 
 }  // namespace

@@ -22,9 +22,9 @@ void require_dissectable(const Settings& settings, double available_bytes);
 
 // Measures the models of a run, one after the other, as `how` says; `corpus` is the text they were trained on. Each
 // folder gets a dissection.json. What it holds already, of the same weights and made in the same way, is not measured
-// again; it is written anew where it lacks something. Folders are locked meanwhile. FileError if one holds no
-// checkpoint or was trained on another text; BusyError if another process holds one; Interrupted: what is in the files
-// stays.
+// again; it is written anew where it lacks something. Ablations are kept in ablations.jsonl until all of them are done.
+// Folders are locked meanwhile. FileError if one holds no checkpoint or was trained on another text; BusyError if
+// another process holds one; Interrupted: what is in the files stays, and the next call goes on.
 void dissect_models(const std::vector<ModelFolder>& models, const DissectSettings& how, const Corpus& corpus,
                     Depth depth, bool quiet);
 
