@@ -14,31 +14,35 @@ function meanLift(component, from, to) {
   return scale * (Math.sin(frequency * to) - Math.sin(frequency * from)) / (frequency * (to - from));
 }
 
-// "#0072b2" to its three parts.
-const channels = color => [1, 3, 5].map(i => parseInt(color.slice(i, i + 2), 16));
-function cssColor(name) {
-  const color = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  return channels(color.length === 4 ? '#' + [...color.slice(1)].map(c => c + c).join('') : color);
+// Where a value lies in the colour map, whose ends are 1.5 to either side: on the paler colours of -1 to 1 lines stay
+// seen, and gains lead beyond.
+const colorFraction = value => clamp((value + 1.5) / 3, 0, 1);
+
+// The colours of -1 to 1.
+function drawScale(bar) {
+  const map = colorMap(true), stops = Array.from({length: 25}, (_, i) => cssColor(map(colorFraction(i / 12 - 1))));
+  bar.style.background = `linear-gradient(90deg,${stops.join()})`;
 }
 
+// Component 0 is the lowest row, as in the reports.
 function drawMap(container, s, components, description) {
   const width = Math.max(280, container.clientWidth), row = clamp(Math.floor(320 / components.length), 5, 24);
   const top = 34, bottom = top + row * components.length, left = 38;
+  const topOf = index => bottom - row * (index + 1);
   const svg = drawing(container, width, bottom + 40, description);
   const axis = distanceAxis(s.factor * s.length, s.axis === 'log', left, width - 8);
   const columns = Math.round(axis.right - axis.left);
   const canvas = document.createElement('canvas');
   [canvas.width, canvas.height] = [columns, components.length];
   const context = canvas.getContext('2d'), image = context.createImageData(columns, components.length);
-  const zero = cssColor('--paper'), ends = {low: cssColor('--low'), high: cssColor('--high')};
-  components.forEach((component, y) => {
+  const pixels = new Uint32Array(image.data.buffer), table = colorTable(true);
+  for (const component of components) {
+    const start = (components.length - 1 - component.index) * columns;
     for (let x = 0; x < columns; ++x) {
       const mean = meanLift(component, axis.distanceAt(axis.left + x), axis.distanceAt(axis.left + x + 1));
-      const weight = Math.min(1, Math.abs(mean)), end = mean < 0 ? ends.low : ends.high, at = 4 * (y * columns + x);
-      for (let c = 0; c < 3; ++c) image.data[at + c] = zero[c] + weight * (end[c] - zero[c]);
-      image.data[at + 3] = 255;
+      pixels[start + x] = table[Math.round(255 * colorFraction(mean))];
     }
-  });
+  }
   context.putImageData(image, 0, 0);
   add(svg, 'image', {
     href: canvas.toDataURL(),
@@ -49,14 +53,14 @@ function drawMap(container, s, components, description) {
     preserveAspectRatio: 'none',
     style: 'image-rendering:pixelated'
   });
-  components.forEach((component, y) => hatchUnseen(svg, axis, s, component, top + row * y, row));
+  for (const component of components) hatchUnseen(svg, axis, s, component, topOf(component.index), row);
   const step = stepOf(components.length, 8);
   for (let index = 0; index < components.length; index += Math.max(1, step))
-    add(svg, 'text', {x: left - 6, y: top + row * (index + 0.5) + 4.5, 'text-anchor': 'end'}, index);
-  add(svg, 'text', {x: 0, y: 11}, 'component');
+    add(svg, 'text', {x: left - 6, y: topOf(index) + row / 2 + 4.5, 'text-anchor': 'end'}, index);
+  add(svg, 'text', {x: 0, y: 11}, '\u2191 component');
   add(svg, 'rect', {
     x: axis.left,
-    y: top + row * s.component,
+    y: topOf(s.component),
     width: columns,
     height: row,
     fill: 'none',
@@ -68,7 +72,7 @@ function drawMap(container, s, components, description) {
   const marker = add(svg, 'path', {stroke: 'var(--ink)', 'stroke-dasharray': '2 2'});
   return {
     svg,
-    rowAt: y => clamp(Math.floor((y - top) / row), 0, components.length - 1),
+    rowAt: y => clamp(Math.floor((bottom - y) / row), 0, components.length - 1),
     move: distance => marker.setAttribute('d', `M${rounded(axis.at(distance))} ${top}V${bottom}`),
   };
 }

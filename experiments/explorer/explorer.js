@@ -102,6 +102,7 @@ const choose = component => change({component});
 function drawMaps(components) {
   const name = encodings[state.encoding].name, rope = ropeOf(state);
   byId('map_caption').textContent = name;
+  drawScale(byId('scale'));
   for (const id of ['map_figure', 'unseen_figure']) byId(id).hidden = state.encoding === 'rope';
   const maps = [
     drawMap(byId('rope_map'), state, rope, 'RoPE: parts of the score by component and distance'),
@@ -195,8 +196,8 @@ function draw() {
     compare(byId('sum'), state, {
       ropes: sums[0],
       chosen: sums[1],
-      label: 'sum',
-      description: 'sum of the components against distance',
+      label: 'sum of cos',
+      description: 'sum of cos over the components, against distance',
       ...range(state, sums)
     }),
     drawNumbers(components),
@@ -328,4 +329,4 @@ addEventListener('resize', () => {
   if (innerWidth !== shownWidth) draw();
   shownWidth = innerWidth;
 });
-matchMedia('screen and (prefers-color-scheme: dark)').addEventListener('change', draw);
+darkScheme.addEventListener('change', draw);

@@ -194,6 +194,34 @@ TEST_SUITE("full") {
     CHECK(text_of("#numbers tr:nth-child(2) td:nth-child(3)") == "61.04");  // 8 * 2 pi * 500^(1/32)
   }
 
+  TEST_CASE("explorer: the map has the reports' colours, and component 0 in its lowest row") {
+    const OpenPage page;
+    for (const ColourScheme scheme : {ColourScheme::light, ColourScheme::dark}) {
+      page.open({.scheme = scheme});
+      // The first pixel of the top row, where HoPE's last component stands at 1, and the colours of the lowest.
+      const json colors = run(R"(
+          const image = new Image();
+          image.src = document.querySelector('#map image').getAttribute('href');
+          return image.decode().then(() => {
+            const canvas = document.createElement('canvas');
+            [canvas.width, canvas.height] = [image.width, image.height];
+            const context = canvas.getContext('2d');
+            context.drawImage(image, 0, 0);
+            const row = (y) => new Uint32Array(context.getImageData(0, y, image.width, 1).data.buffer);
+            const top = new Set(row(0)), bottom = new Set(row(image.height - 1));
+            return {height: image.height, top: top.size, bottom: bottom.size, one: [...top][0], expected:
+                    colorTable(true)[Math.round(255 * 2.5 / 3)], bar: document.getElementById('scale').style.background};
+          }))");
+      CHECK(colors["height"] == 32);
+      CHECK(colors["top"] == 1);
+      CHECK(colors["bottom"] > 50);
+      CHECK(colors["one"] == colors["expected"]);
+      const auto one = colors["one"].get<uint32_t>();
+      CHECK((one & 0xFF) > (one >> 16 & 0xFF));  // red, and so warm
+      CHECK(colors["bar"].get<std::string>().find("rgb") != std::string::npos);
+    }
+  }
+
   TEST_CASE("explorer: nothing is asked for and nothing goes wrong, in any encoding, scheme and width") {
     const OpenPage page;
     const std::vector<testing::View> views = {{.width = 400}, {.scheme = ColourScheme::dark}};
@@ -285,6 +313,11 @@ TEST_SUITE("full") {
     CHECK(run("return document.activeElement.id") == "hand_3");
     browser().click("#map");
     CHECK(run("return state.component").get<int>() > 10);
+    // A tenth of the map above its lowest row.
+    run(R"(
+        const map = document.querySelector('#map image').getBoundingClientRect(), clientY = map.bottom - map.height / 10;
+        document.querySelector('#map svg').dispatchEvent(new MouseEvent('click', {clientY})))");
+    CHECK(run("return state.component") == 3);
     run("document.getElementById('length_range').focus()");
     browser().press(testing::key::right);
     CHECK(run("return [state.length, document.getElementById('length').value]") == json({128, "128"}));

@@ -1,11 +1,11 @@
-// Colours of values and of series.
+// Colours of values and of series, in reports and in the explorer.
 //
 // Two maps for values, each from a few colours given as lightness, chroma and hue of OKLCH (Ottosson 2020), in which
 // equal steps look equally large. Lightness alone already tells the values apart, so that they stay apart without
 // colour, in print and for every kind of colour vision: it runs evenly from one end to the other, or from the middle to
 // both ends. What is small lies near the page's ground, in light and in dark.
 
-const darkScheme = matchMedia('(prefers-color-scheme: dark)');
+const darkScheme = matchMedia('screen and (prefers-color-scheme: dark)');
 let printing = false;  // on paper everything is light
 
 const isDark = () => darkScheme.matches && !printing;
@@ -73,6 +73,14 @@ const cssColor = ([red, green, blue]) => `rgb(${red},${green},${blue})`;
 function colorMap(diverging) {
   if (diverging) return (fraction) => colorAlong(isDark() ? divergingDark : divergingLight, fraction);
   return (fraction) => colorAlong(sequentialColors, isDark() ? fraction : 1 - fraction);
+}
+
+// The colours of 256 fractions as the pixels of a canvas.
+function colorTable(diverging) {
+  const map = colorMap(diverging), table = new Uint32Array(256);
+  const bytes = new Uint8ClampedArray(table.buffer);
+  for (let i = 0; i < 256; ++i) bytes.set([...map(i / 255), 255], 4 * i);
+  return table;
 }
 
 // The palette of the page for up to 8 series; for more, words take it again, with dashes, and numbers, which have an

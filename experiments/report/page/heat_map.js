@@ -110,14 +110,6 @@ class HeatMap extends Drawing {
   }
 }
 
-// The colours of 256 fractions as the pixels of a canvas.
-function colorTable(diverging) {
-  const map = colorMap(diverging), table = new Uint32Array(256);
-  const bytes = new Uint8ClampedArray(table.buffer);
-  for (let i = 0; i < 256; ++i) bytes.set([...map(i / 255), 255], 4 * i);
-  return table;
-}
-
 // A bar of the colours with numbers, for all maps of a figure.
 function colorBar(figure, width) {
   const scale = figure.colorScale(), map = colorMap(figure.diverging);
