@@ -105,7 +105,7 @@ std::string figure_html(const Figure& figure) {
       "<div class=\"stage\"></div>\n<noscript><p>The drawing needs a browser that runs scripts.</p></noscript>\n"
       "<script type=\"application/json\">{}</script>\n{}</article>\n",
       figure.name, escaped(figure.question), badge(figure.verdict),
-      item(figure.verdict == Verdict::shown ? "Shown" : "Measured", figure.measured), item("The paper", figure.claim),
+      item(figure.verdict == Verdict::shown ? "Shown" : "Measured", figure.measured), item("Claim", figure.claim),
       figure_json(figure),
       figure.command.empty()
           ? ""
@@ -113,12 +113,21 @@ std::string figure_html(const Figure& figure) {
 }
 
 std::string overview_html(const std::vector<const Figure*>& figures) {
-  std::string text = "<nav aria-label=\"Questions\">\n<ol>\n";
+  std::string judged, shown;
   for (const Figure* const figure : figures) {
-    text += fmt::format("<li>{} <a href=\"#figure-{}\">{}</a></li>\n", badge(figure->verdict), figure->name,
-                        escaped(figure->question));
+    const std::string link = fmt::format("<a href=\"#figure-{}\">{}</a>", figure->name, escaped(figure->question));
+    if (figure->verdict == Verdict::shown) {
+      shown += fmt::format("<li>{}</li>\n", link);
+    } else {
+      judged += fmt::format("<li>{} <div>{} <small>{}</small></div></li>\n", badge(figure->verdict), link,
+                            escaped(figure->claim));
+    }
   }
-  return text + "</ol>\n</nav>\n";
+  std::string text = "<nav aria-label=\"Questions\">\n";
+  if (!judged.empty()) text += "<ol>\n" + judged + "</ol>\n";
+  if (!shown.empty())
+    text += fmt::format("<p>{}</p>\n<ul>\n{}</ul>\n", judged.empty() ? "Shown:" : "Also shown:", shown);
+  return text + "</nav>\n";
 }
 
 std::string policy_hash(std::string_view script) {

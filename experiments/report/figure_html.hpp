@@ -17,7 +17,7 @@ std::string figure_json(const Figure& figure);
 // An <article> with the anchor figure-NAME.
 std::string figure_html(const Figure& figure);
 
-// The questions with their verdicts, linked to the figures.
+// The questions, linked to the figures: first those with a verdict, and the claim that it judges, then the others.
 std::string overview_html(const std::vector<const Figure*>& figures);
 
 // The files of page/: style.css, and the scripts one after the other as the body of one module.

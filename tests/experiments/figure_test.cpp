@@ -114,14 +114,33 @@ TEST_CASE("figure: question, claim, finding, verdict and command stand in the pa
   CHECK(!contains(page, "<img"));
   const std::string escaped_text = "&lt;/script&gt;&lt;img src=x";
   for (const char* const place :
-       {"<h3>", "<dt>Measured</dt><dd>", "<dt>The paper</dt><dd>", "<code>", "<a href=\"#figure-small\">"})
+       {"<h3>", "<dt>Measured</dt><dd>", "<dt>Claim</dt><dd>", "<code>", "<a href=\"#figure-small\">", "<small>"})
     CHECK_MESSAGE(contains(page, place + escaped_text), place);
   CHECK(contains(page, "id=\"figure-small\""));
   CHECK(contains(page, "<span class=\"badge contradicted\">contradicted</span>"));
   figure.claim = figure.command = "";
   const std::string shorter = html({.sections = {{.figures = {figure}}}});
-  CHECK(!contains(shorter, "The paper"));
+  CHECK(!contains(shorter, "Claim"));
   CHECK(!contains(shorter, "Draw it again"));
+}
+
+TEST_CASE("figure: the overview has what was judged first, with its claim, and the others in a list below") {
+  Figure shown = small_figure({1, 2}), judged = small_figure({1, 2});
+  shown.name = "shown_first";
+  shown.question = "What?";
+  judged.name = "judged";
+  judged.question = "Whether?";
+  judged.claim = "It does.";
+  judged.verdict = Verdict::supported;
+  CHECK(overview_html({&shown, &judged}) ==
+        "<nav aria-label=\"Questions\">\n<ol>\n"
+        "<li><span class=\"badge supported\">supported</span> <div><a href=\"#figure-judged\">Whether?</a> "
+        "<small>It does.</small></div></li>\n</ol>\n"
+        "<p>Also shown:</p>\n<ul>\n<li><a href=\"#figure-shown_first\">What?</a></li>\n</ul>\n</nav>\n");
+  CHECK(overview_html({&shown}) ==
+        "<nav aria-label=\"Questions\">\n<p>Shown:</p>\n<ul>\n"
+        "<li><a href=\"#figure-shown_first\">What?</a></li>\n</ul>\n</nav>\n");
+  CHECK(!contains(overview_html({&judged}), "hown"));
 }
 
 TEST_CASE("figure: a page allows its own script by its hash, and no other") {
