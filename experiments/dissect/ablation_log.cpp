@@ -45,7 +45,7 @@ AblationLog::AblationLog(const fs::path& path, int64_t step, const std::vector<s
     for (size_t end = 0; (end = text.find('\n', kept)) != std::string::npos; kept = end + 1) try {
         const Json line = Json::parse(text.substr(kept, end - kept));
         effects_[line.at("which").dump()] = {.loss = numbers_in(line.at("loss")),
-                                             .loss_error = numbers_in(line.at("loss_error")),
+                                             .loss_half_width = numbers_in(line.at("loss_half_width")),
                                              .u_depth = numbers_in(line.at("u_depth")),
                                              .head_score = numbers_in(line.at("head_score"))};
       } catch (const nlohmann::json::exception&) {
@@ -68,12 +68,12 @@ const AblationEffect* AblationLog::find(Ablation ablation, const Ablated& which)
 
 void AblationLog::add(Ablation ablation, const Ablated& which, const AblationEffect& effect) {
   const Json key = which_json(ablation, which);
-  for (const auto* numbers : {&effect.loss, &effect.loss_error, &effect.u_depth, &effect.head_score})
+  for (const auto* numbers : {&effect.loss, &effect.loss_half_width, &effect.u_depth, &effect.head_score})
     require<ValueError>(std::none_of(numbers->begin(), numbers->end(), [](double x) { return std::isinf(x); }),
                         "ablation", "an infinity was measured: ", key.dump());
   file_->append(Json{{"which", key},
                      {"loss", effect.loss},
-                     {"loss_error", effect.loss_error},
+                     {"loss_half_width", effect.loss_half_width},
                      {"u_depth", effect.u_depth},
                      {"head_score", effect.head_score}}
                     .dump());

@@ -2,7 +2,7 @@
 // stopped goes on where it was.
 //
 //   {"format":"phasor ablations 1","step":900,"settings":["dissect.edge=0.04",...]}
-//   {"which":{"ablation":"stop","first":0,"last":0,"layer":-1,"head":-1},"loss":[0.25,...],"loss_error":[0.01,...],
+//   {"which":{"ablation":"stop","first":0,"last":0,"layer":-1,"head":-1},"loss":[0.25,...],"loss_half_width":[0.01,...],
 //    "u_depth":[],"head_score":[]}
 //   ...
 //
@@ -22,7 +22,7 @@ namespace phasor {
 
 // Differences from the intact model.
 struct AblationEffect {
-  std::vector<double> loss = {}, loss_error = {};  // by length of the windows
+  std::vector<double> loss = {}, loss_half_width = {};  // by length of the windows
   std::vector<double> u_depth = {},
                       head_score = {};  // in the order of u_shape() and head_scores(); empty where not measured
 };

@@ -15,6 +15,7 @@
 #include "experiments/evaluation.hpp"
 #include "experiments/progress.hpp"
 #include "experiments/signals.hpp"
+#include "experiments/statistics.hpp"
 
 namespace phasor {
 namespace {
@@ -36,18 +37,12 @@ struct Job {
   bool is_probed = false;
 };
 
-struct LossChange {
-  double mean = 0, error = 0;
-};
-
-// The mean over windows and its standard error, of the same windows read twice.
-LossChange change_of(const std::vector<double>& before, const std::vector<double>& after) {
-  const auto count = static_cast<double>(before.size());
-  LossChange change;
-  for (size_t i = 0; i < before.size(); ++i) change.mean += (after[i] - before[i]) / count;
-  double squares = 0;
-  for (size_t i = 0; i < before.size(); ++i) squares += std::pow(after[i] - before[i] - change.mean, 2);
-  change.error = std::sqrt(squares / (count - 1) / count);
+// Of the same windows read twice; of one window no interval is known.
+Interval change_of(const std::vector<double>& before, const std::vector<double>& after) {
+  std::vector<double> changes;
+  for (size_t i = 0; i < before.size(); ++i) changes.push_back(after[i] - before[i]);
+  Interval change = interval_of_mean(changes);
+  if (changes.size() == 1) change.half_width = std::nan("");
   return change;
 }
 
@@ -100,7 +95,7 @@ std::vector<Job> jobs_of(AblationSweep& sweep, const Components& components, con
     for (int64_t component = 0; component < size; ++component) {
       const auto add = [&](int64_t way, int64_t first, int64_t last) {
         return plan.add(kinds[kind], {first, last, settings.layer, settings.head},
-                        {&sweep.loss, &sweep.loss_error, {kind, way, component}});
+                        {&sweep.loss, &sweep.loss_half_width, {kind, way, component}});
       };
       Job* const alone = add(0, component, component);
       if (alone && kind < probed_kinds) alone->is_probed = true;
@@ -112,13 +107,13 @@ std::vector<Job> jobs_of(AblationSweep& sweep, const Components& components, con
   for (int64_t layer = 0; layer < shape.layers; ++layer)
     for (int64_t head = 0; head < shape.heads; ++head) {
       if (!is_asked(settings.layer, layer) || !is_asked(settings.head, head)) {
-        for (Measurement* const m : {&sweep.of_head, &sweep.of_head_error})
+        for (Measurement* const m : {&sweep.of_head, &sweep.of_head_half_width})
           std::fill_n(&m->at({layer, head, 0, 0}), size * m->dimensions.back().size(), std::nan(""));
         continue;
       }
       for (int64_t component = 0; component < size; ++component)
         plan.add(Ablation::stop, {component, component, layer, head / group * group},
-                 {&sweep.of_head, &sweep.of_head_error, {layer, head, component}});
+                 {&sweep.of_head, &sweep.of_head_half_width, {layer, head, component}});
     }
   return plan.jobs();
 }
@@ -151,7 +146,7 @@ void put(Measurement& whole, std::vector<int64_t> first, const std::vector<doubl
 void put(AblationSweep& sweep, const Job& job, const AblationEffect& effect) {
   for (const Row& row : job.rows) {
     put(*row.change, row.index, effect.loss);
-    put(*row.error, row.index, effect.loss_error);
+    put(*row.error, row.index, effect.loss_half_width);
   }
   if (!job.is_probed) return;
   const std::vector<int64_t> at = {static_cast<int64_t>(job.ablation), job.which.first};
@@ -176,13 +171,13 @@ AblationSweep empty_sweep(const ModelShape& shape, int64_t size, const std::vect
   Dimension probed = kind;
   probed.words.resize(probed_kinds);
   AblationSweep sweep{.loss = {"ablation", {kind, way, component, length}},
-                      .loss_error = {"ablation_error", {kind, way, component, length}},
+                      .loss_half_width = {"ablation_half_width", {kind, way, component, length}},
                       .of_head = {"ablation_of_head", {layer, head, component, length}},
-                      .of_head_error = {"ablation_of_head_error", {layer, head, component, length}},
+                      .of_head_half_width = {"ablation_of_head_half_width", {layer, head, component, length}},
                       .u_depth = with_dimensions("ablation_u_depth", {probed, component}, intact.u_depth),
                       .head_score = with_dimensions("ablation_head_score", {probed, component}, intact.head_score)};
-  for (Measurement* const m :
-       {&sweep.loss, &sweep.loss_error, &sweep.of_head, &sweep.of_head_error, &sweep.u_depth, &sweep.head_score})
+  for (Measurement* const m : {&sweep.loss, &sweep.loss_half_width, &sweep.of_head, &sweep.of_head_half_width,
+                               &sweep.u_depth, &sweep.head_score})
     std::fill(m->values.begin(), m->values.end(), 0);
   return sweep;
 }
@@ -224,7 +219,7 @@ AblationSweep ablation_sweep(const Transformer& model, const Split& text, const 
 
   // What was measured before. A number too many or too few in the file would be put elsewhere.
   const auto fits = [&](const AblationEffect& effect, const Job& job) {
-    return effect.loss.size() == lengths.size() && effect.loss_error.size() == lengths.size() &&
+    return effect.loss.size() == lengths.size() && effect.loss_half_width.size() == lengths.size() &&
            (!job.is_probed || (effect.u_depth.size() == intact_answer.u_depth.values.size() &&
                                effect.head_score.size() == intact_answer.head_score.values.size()));
   };
@@ -250,9 +245,9 @@ AblationSweep ablation_sweep(const Transformer& model, const Split& text, const 
                                               log ? "; the same command goes on there" : ""));
       }
       const Evaluation e = evaluate(changed, text.held_out, lengths[i], settings.bytes);
-      const LossChange change = change_of(intact[i].loss_by_window, e.loss_by_window);
+      const Interval change = change_of(intact[i].loss_by_window, e.loss_by_window);
       effect.loss.push_back(change.mean);
-      effect.loss_error.push_back(change.error);
+      effect.loss_half_width.push_back(change.half_width);
     }
     if (job.is_probed) {
       const Probe::Answer answer = probe.of(changed);

@@ -18,12 +18,12 @@ namespace phasor {
 //   way     alone: the component; from fast: the components 0 .. component; from slow: component .. last
 //   length  tokens in a window
 struct AblationSweep {
-  Measurement loss;        // "ablation" [kind, way, component, length]: held-out loss, nats per byte
-  Measurement loss_error;  // "ablation_error": standard error over the windows; NaN for one window
-  // "ablation_of_head" [layer, head, component, length] and "ablation_of_head_error": stop, alone, in one head. Query
-  // heads that share a key head are stopped together and have the same numbers. NaN for layers and heads that the
+  Measurement loss;             // "ablation" [kind, way, component, length]: held-out loss, nats per byte
+  Measurement loss_half_width;  // "ablation_half_width": half of its 95 % interval over windows; NaN for one
+  // "ablation_of_head" [layer, head, component, length] and "ablation_of_head_half_width": stop, alone, in one head.
+  // Query heads that share a key head are stopped together and have the same numbers. NaN for layers and heads that the
   // settings leave out: of a large model, one layer at a time is a matter of minutes.
-  Measurement of_head, of_head_error;
+  Measurement of_head, of_head_half_width;
   Measurement u_depth;     // "ablation_u_depth" [kind: stop or remove, component, layer]: see u_shape.hpp
   Measurement head_score;  // "ablation_head_score" [kind: stop or remove, component, score, layer, head]: patterns.hpp
 };

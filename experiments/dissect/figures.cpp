@@ -189,16 +189,15 @@ class Gallery {
     }
   }
 
-  // Over seeds where each group has several; over windows where each has one, if their standard errors were measured.
+  // Over seeds where each group has several; over windows where each has one, if such intervals were measured.
   void add_intervals(Figure& figure, const std::vector<double>& over_seeds) const {
-    constexpr double normal_quantile = 1.96;
     const bool one_each = std::ranges::all_of(groups_, [](const Group& group) { return group.seeds.size() == 1; });
     figure.half_widths = over_seeds;
     if (!over_seeds.empty()) {
       figure.measured += " Bands: 95 % intervals over seeds.";
-    } else if (const std::optional<Stacked> errors = stacked(groups_, figure.name + "_error");
-               errors && one_each && errors->means.dimensions == figure.means.dimensions) {
-      for (const double error : errors->means.values) figure.half_widths.push_back(normal_quantile * error);
+    } else if (const std::optional<Stacked> within = stacked(groups_, figure.name + "_half_width");
+               within && one_each && within->means.dimensions == figure.means.dimensions) {
+      figure.half_widths = within->means.values;
       figure.measured += " Bands: 95 % intervals over windows, one seed.";
     }
   }

@@ -170,7 +170,7 @@ Finding ablation_finding(const std::vector<Group>& groups) {
   const auto change_at = [&](int64_t length) {
     const std::vector<int64_t> at = {stop, from_slow, slow, length};
     std::optional<double> error;
-    if (group.seeds.size() == 1) error = judged.mean("ablation_error", 4).at(at);
+    if (group.seeds.size() == 1) error = judged.mean("ablation_half_width", 4).at(at);
     return estimate(over_seeds(group, "ablation", at), error, 3);
   };
   std::string changes;

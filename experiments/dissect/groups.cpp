@@ -134,13 +134,12 @@ Measurement mean_over_seeds(const Group& group, const std::string& name) {
   return mean;
 }
 
-Estimate estimate(const std::vector<double>& seeds, std::optional<double> standard_error, int decimals) {
+Estimate estimate(const std::vector<double>& seeds, std::optional<double> half_width, int decimals) {
   Estimate result{.interval = interval_of_mean(seeds), .text = {}};
   std::string over = fmt::format("{} seeds", seeds.size());
-  constexpr double normal_quantile = 1.96;  // of a mean over many windows
   if (seeds.size() == 1) {
-    over = standard_error ? "over windows, one seed" : "one seed";
-    if (standard_error) result.interval.half_width = normal_quantile * *standard_error;
+    over = half_width ? "over windows, one seed" : "one seed";
+    if (half_width) result.interval.half_width = *half_width;
   }
   result.text = std::isfinite(result.interval.half_width)
                     ? fmt::format("{:+.{}f} ±{:.{}f} ({})", result.interval.mean, decimals, result.interval.half_width,

@@ -35,14 +35,14 @@ std::optional<double> number_of(const Group& group, const std::string& name);
 // The measurement, means over the seeds of one group; an empty one if it was not measured.
 Measurement mean_over_seeds(const Group& group, const std::string& name);
 
-// An estimate of a number of a group, with its 95 % interval: over seeds where there are several, else from a standard
-// error within the one seed, else unknown.
+// An estimate of a number of a group, with its 95 % interval: over seeds where there are several, else the one that
+// was measured within the one seed, else unknown.
 struct Estimate {
   Interval interval;
   std::string text;  // "+2.31 ±0.40 (3 seeds)"
   bool is_above(double bound) const { return interval.mean - interval.half_width > bound; }
   bool is_below(double bound) const { return interval.mean + interval.half_width < bound; }
 };
-Estimate estimate(const std::vector<double>& seeds, std::optional<double> standard_error = {}, int decimals = 2);
+Estimate estimate(const std::vector<double>& seeds, std::optional<double> half_width = {}, int decimals = 2);
 
 }  // namespace phasor

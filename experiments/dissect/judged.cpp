@@ -77,7 +77,7 @@ int64_t place_of(const Dimension& dimension, const std::string& word) {
 Estimate of_all_layers(const Group& group, const std::string& name) {
   const int64_t all = place_of(mean_of(group, name, 1).dimensions[0], "all");
   std::optional<double> error;
-  if (name == "u_depth" && group.seeds.size() == 1) error = mean_of(group, "u_depth_error", 1).at({all});
+  if (name == "u_depth" && group.seeds.size() == 1) error = mean_of(group, "u_depth_half_width", 1).at({all});
   return estimate(over_seeds(group, name, {all}), error);
 }
 

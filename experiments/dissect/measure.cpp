@@ -170,7 +170,7 @@ std::vector<Measurement> probes(const Transformer& model, const Settings& s, con
                                   u.curve,
                                   u.bos,
                                   u.depth,
-                                  u.depth_error,
+                                  u.depth_half_width,
                                   u.recency,
                                   u.component,
                                   u.share,
@@ -198,7 +198,7 @@ std::vector<Measurement> probes(const Transformer& model, const Settings& s, con
 std::vector<Measurement> ablations(const Transformer& model, const Settings& s, const Corpus& corpus,
                                    const std::string& label, bool quiet, AblationLog log) {
   const AblationSweep sweep = ablation_sweep(model, split(corpus), s.dissect, label, quiet, &log);
-  return {sweep.loss, sweep.loss_error, sweep.of_head, sweep.of_head_error, sweep.u_depth, sweep.head_score};
+  return {sweep.loss, sweep.loss_half_width, sweep.of_head, sweep.of_head_half_width, sweep.u_depth, sweep.head_score};
 }
 
 // What a folder holds already, if it is of these weights and was made in the same way.

@@ -10,6 +10,7 @@
 #include "experiments/corpora/corpus.hpp"
 #include "experiments/dissect/components.hpp"
 #include "experiments/evaluation.hpp"
+#include "experiments/statistics.hpp"
 
 namespace phasor {
 namespace {
@@ -102,12 +103,6 @@ struct Regions {
   double recency(const Curve& x) const { return mean_of(x, keys - edge, edge) - middle_of(x); }
 };
 
-// Of a mean of independent values.
-double standard_error(const std::vector<double>& values) {
-  const auto count = static_cast<double>(values.size());
-  return std::sqrt(covariance(values, values) / (count - 1));
-}
-
 struct PartMeans {
   const Scores& scores;
   int64_t layer;
@@ -169,7 +164,7 @@ UShape u_shape(const Transformer& model, const Tensor& ids, const DissectSetting
   UShape u{.curve = {"u_curve", {layer_axis, key_axis}},
            .bos = {"u_bos", {layer_axis}},
            .depth = {"u_depth", {layer_axis}},
-           .depth_error = {"u_depth_error", {layer_axis}},
+           .depth_half_width = {"u_depth_half_width", {layer_axis}},
            .recency = {"u_recency", {layer_axis}},
            .component = {"u_component", {layer_axis, component_axis, key_axis}},
            .share = {"u_share", {layer_axis, component_axis}},
@@ -190,7 +185,7 @@ UShape u_shape(const Transformer& model, const Tensor& ids, const DissectSetting
     std::vector<double> depths;
     for (int64_t group = 0; group < std::ssize(scores.windows); ++group)
       depths.push_back(regions.depth(means.of_group(group, 0)) / deviation);
-    u.depth_error.at({layer}) = standard_error(depths);
+    u.depth_half_width.at({layer}) = interval_of_mean(depths).half_width;
     for (int64_t c = 0; c < size; ++c) {
       const Curve part = means.whole(1 + c, 1, length);
       const double part_mean = mean_of(part), share = covariance(part, score) / variance;

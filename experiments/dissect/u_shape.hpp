@@ -21,10 +21,10 @@ Tensor random_windows(std::span<const uint8_t> text, int64_t windows, int64_t le
 // Dimension layer: "0", "1", ... and "all", the average of the layers' scores before they are normalised. Keys are
 // 1 .. length - 1. NaN where the scores of all keys are equal: there is no shape to measure.
 struct UShape {
-  Measurement curve;        // "u_curve" [layer, key]
-  Measurement bos;          // "u_bos" [layer]: the score of [bos] on the curve's scale
-  Measurement depth;        // "u_depth" [layer]: mean over the first keys minus mean over the middle ones
-  Measurement depth_error;  // "u_depth_error" [layer]: standard error of the depth, from groups of windows
+  Measurement curve;             // "u_curve" [layer, key]
+  Measurement bos;               // "u_bos" [layer]: the score of [bos] on the curve's scale
+  Measurement depth;             // "u_depth" [layer]: mean over the first keys minus mean over the middle ones
+  Measurement depth_half_width;  // "u_depth_half_width" [layer]: half of its 95 % interval, from groups of windows
   Measurement recency;  // "u_recency" [layer]: mean over the last keys, the query's own among them, minus the middle
   // Of a model with components (components.hpp); without a rotation these have no values.
   Measurement component;  // "u_component" [layer, component, key]: its part of the curve, around its own mean

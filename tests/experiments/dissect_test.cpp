@@ -101,7 +101,7 @@ TEST_CASE("dissect: verdicts, a page, and every measurement in dissection.json")
                            "u_curve",
                            "u_bos",
                            "u_depth",
-                           "u_depth_error",
+                           "u_depth_half_width",
                            "u_recency",
                            "u_component",
                            "u_share",
@@ -123,7 +123,7 @@ TEST_CASE("dissect: verdicts, a page, and every measurement in dissection.json")
                            "u_depth_by_step",
                            "u_share_by_step",
                            "ablation",
-                           "ablation_error",
+                           "ablation_half_width",
                            "ablation_of_head",
                            "ablation_u_depth",
                            "ablation_head_score"})

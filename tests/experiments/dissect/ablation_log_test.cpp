@@ -45,8 +45,8 @@ AblationSweep swept(const fs::path& file) {
 }
 
 void check_same_bits(const AblationSweep& a, const AblationSweep& b) {
-  for (const auto part : {&AblationSweep::loss, &AblationSweep::loss_error, &AblationSweep::of_head,
-                          &AblationSweep::of_head_error, &AblationSweep::u_depth, &AblationSweep::head_score}) {
+  for (const auto part : {&AblationSweep::loss, &AblationSweep::loss_half_width, &AblationSweep::of_head,
+                          &AblationSweep::of_head_half_width, &AblationSweep::u_depth, &AblationSweep::head_score}) {
     CAPTURE((a.*part).name);
     const std::vector<double>&x = (a.*part).values, &y = (b.*part).values;
     REQUIRE(x.size() == y.size());
@@ -79,7 +79,7 @@ TEST_CASE("ablation log: a sweep that goes on has the bits and the file of one t
   const Whole whole;
   // Three kinds of 4 components alone and 5 ranges; 4 components in each of 2 key heads of 2 layers.
   REQUIRE(whole.lines == 1 + 3 * 9 + 16);
-  CHECK(std::isnan(whole.sweep.loss_error.at({0, 0, 0, 1})));
+  CHECK(std::isnan(whole.sweep.loss_half_width.at({0, 0, 0, 1})));
   check_same_bits(whole.sweep, swept(nullptr));
   for (const int64_t lines : {int64_t{0}, int64_t{1}, int64_t{2}, whole.lines / 2, whole.lines}) {
     CAPTURE(lines);
@@ -147,7 +147,7 @@ TEST_CASE("ablation log: numbers come back to the last bit; an infinity is refus
   const Ablated which = {.first = 1, .last = 2, .layer = 3, .head = 4};
   const std::vector<double> numbers = {0.1, 1.0 / 3, -0.0, 5e-324, -1.7976931348623157e308, 1e22, 3};
   AblationLog log(file, 7, settings);
-  log.add(Ablation::mean, which, {.loss = numbers, .loss_error = {std::nan("")}, .head_score = {-2.5}});
+  log.add(Ablation::mean, which, {.loss = numbers, .loss_half_width = {std::nan("")}, .head_score = {-2.5}});
   const std::string before = text_of(file);
   const double infinity = std::numeric_limits<double>::infinity();
   CHECK_THROWS_WITH_AS(log.add(Ablation::stop, which, {.loss = {infinity}}), doctest::Contains("an infinity"),
@@ -158,8 +158,8 @@ TEST_CASE("ablation log: numbers come back to the last bit; an infinity is refus
   REQUIRE(effect);
   REQUIRE(effect->loss.size() == numbers.size());
   CHECK(std::memcmp(effect->loss.data(), numbers.data(), sizeof(double) * numbers.size()) == 0);
-  REQUIRE(effect->loss_error.size() == 1);
-  CHECK(std::isnan(effect->loss_error[0]));
+  REQUIRE(effect->loss_half_width.size() == 1);
+  CHECK(std::isnan(effect->loss_half_width[0]));
   CHECK(effect->u_depth.empty());
   CHECK(effect->head_score == std::vector<double>{-2.5});
   CHECK(!again.find(Ablation::stop, which));

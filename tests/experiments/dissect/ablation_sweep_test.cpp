@@ -74,27 +74,30 @@ TEST_CASE("ablation sweep: every entry is what its ablation does, run by itself"
         sum += after[i] - before[i];
         squares += (after[i] - before[i]) * (after[i] - before[i]);
       }
-      return std::pair{sum / n, std::sqrt((squares - sum * sum / n) / (n * (n - 1)))};
+      // Student's 0.975 quantiles for the 11, 5 and 2 degrees of freedom of 12, 6 and 3 windows.
+      REQUIRE((n == 12 || n == 6 || n == 3));
+      const double quantile = n == 12 ? 2.200985160 : n == 6 ? 2.570581836 : 4.302652730;
+      return std::pair{sum / n, quantile * std::sqrt((squares - sum * sum / n) / (n * (n - 1)))};
     };
     for (const Ablation kind : all_kinds)
       for (int64_t c = 0; c < 4; ++c)
         for (int64_t length = 0; length < 3; ++length) {
           const Ablated ranges[] = {{c, c, layer, head}, {0, c, layer, head}, {c, 3, layer, head}};
           for (int64_t way = 0; way < 3; ++way) {
-            const auto [mean, error] = change(kind, ranges[way], lengths[static_cast<size_t>(length)]);
+            const auto [mean, half_width] = change(kind, ranges[way], lengths[static_cast<size_t>(length)]);
             const std::vector<int64_t> at = {static_cast<int64_t>(kind), way, c, length};
             CHECK(std::abs(mean) > 1e-8);
             CHECK(sweep.loss.at(at) == doctest::Approx(mean).epsilon(1e-12));
-            CHECK(sweep.loss_error.at(at) == doctest::Approx(error).epsilon(1e-9));
+            CHECK(sweep.loss_half_width.at(at) == doctest::Approx(half_width).epsilon(1e-8));
           }
         }
     for (int64_t of_layer = 0; of_layer < 2; ++of_layer)
       for (int64_t of_head = 0; of_head < 4; ++of_head)
         for (int64_t c = 0; c < 4; ++c) {
           if (layer >= 0 && (of_layer != layer || of_head != head)) continue;  // not asked for
-          const auto [mean, error] = change(Ablation::stop, {c, c, of_layer, of_head}, 32);
+          const auto [mean, half_width] = change(Ablation::stop, {c, c, of_layer, of_head}, 32);
           CHECK(sweep.of_head.at({of_layer, of_head, c, 1}) == doctest::Approx(mean).epsilon(1e-12));
-          CHECK(sweep.of_head_error.at({of_layer, of_head, c, 1}) == doctest::Approx(error).epsilon(1e-9));
+          CHECK(sweep.of_head_half_width.at({of_layer, of_head, c, 1}) == doctest::Approx(half_width).epsilon(1e-8));
         }
     const Tensor random_ids = random_windows(bytes, 8, 16), repeated_ids = repeated_windows(bytes, 8, 16);
     for (const Ablation kind : {Ablation::stop, Ablation::remove})
@@ -122,7 +125,7 @@ TEST_CASE("ablation sweep: stopping what stands still is 0, and no part of a ran
       CHECK(sweep.loss.at({0, 1, c, length}) == stopped);
       CHECK(sweep.loss.at({0, 2, c, length}) == (c == 0 ? stopped : 0));
       CHECK(sweep.loss.at({0, 0, c, length}) == (c == 0 ? stopped : 0));
-      CHECK((sweep.loss_error.at({0, 0, c, length}) == 0) == (c > 0));
+      CHECK((sweep.loss_half_width.at({0, 0, c, length}) == 0) == (c > 0));
       CHECK((sweep.of_head.at({1, 3, c, length}) == 0) == (c > 0));
       CHECK((sweep.u_depth.at({0, c, 1}) == 0) == (c > 0));
       CHECK(sweep.loss.at({1, 0, c, length}) != 0);
@@ -152,7 +155,7 @@ TEST_CASE("ablation sweep: the same bits for any number of threads") {
   with_threads(1, [&] { one = swept(model, {.lengths = {40}}); });
   with_threads(4, [&] { many = swept(model, {.lengths = {40}}); });
   CHECK(one.loss.values == many.loss.values);
-  CHECK(one.loss_error.values == many.loss_error.values);
+  CHECK(one.loss_half_width.values == many.loss_half_width.values);
   CHECK(one.of_head.values == many.of_head.values);
   CHECK(one.u_depth.values == many.u_depth.values);
   CHECK(one.head_score.values == many.head_score.values);
@@ -207,10 +210,10 @@ TEST_CASE("ablation sweep: of one layer or head, only its heads are swept, with 
           const std::vector<int64_t> at = {layer, head, component, length};
           if (layer == 1 && head == 3) {
             CHECK(chosen.of_head.at(at) == all.of_head.at(at));
-            CHECK(chosen.of_head_error.at(at) == all.of_head_error.at(at));
+            CHECK(chosen.of_head_half_width.at(at) == all.of_head_half_width.at(at));
           } else {
             CHECK(std::isnan(chosen.of_head.at(at)));
-            CHECK(std::isnan(chosen.of_head_error.at(at)));
+            CHECK(std::isnan(chosen.of_head_half_width.at(at)));
           }
         }
 }

@@ -9,7 +9,7 @@ namespace {
 
 Dissection with_depth(double depth) {
   const Dimension layer = {.name = "layer", .words = {"0", "all"}};
-  Measurement of_layer("u_depth", {layer}), error("u_depth_error", {layer});
+  Measurement of_layer("u_depth", {layer}), error("u_depth_half_width", {layer});
   of_layer.values = {depth, depth};
   error.values = {0.1, 0.2};
   return {.step = 1, .settings = {}, .measurements = {of_layer, error}};
@@ -34,7 +34,7 @@ TEST_CASE("figures: bands are over the seeds, or over the windows of one; where 
   const Group one = group("rope", {with_depth(1)}), two = group("hope", {with_depth(1), with_depth(3)});
   const Figure of_windows = depth_figure({one});
   REQUIRE(of_windows.half_widths.size() == 2);
-  CHECK(of_windows.half_widths[1] == doctest::Approx(1.96 * 0.2));
+  CHECK(of_windows.half_widths[1] == doctest::Approx(0.2));
   CHECK(of_windows.measured.ends_with("Bands: 95 % intervals over windows, one seed."));
   const Figure of_seeds = depth_figure({two});
   REQUIRE(of_seeds.half_widths.size() == 2);

@@ -36,7 +36,7 @@ Dissection blank() {
   d.measurements = {frequency,
                     filled("within_train_length", {}, 4),
                     filled("u_depth", {layers_and_all}, 0),
-                    filled("u_depth_error", {layers_and_all}, 0.1),
+                    filled("u_depth_half_width", {layers_and_all}, 0.1),
                     filled("u_recency", {layers_and_all}, 0),
                     filled("u_bos", {layers_and_all}, 0.25),
                     filled("u_depth_by_step", {steps, layers_and_all}, 0),
@@ -50,7 +50,7 @@ Dissection blank() {
                             indices("component", components),
                             {.name = "length", .numbers = {128, 512}}},
                            0),
-                    filled("ablation_error",
+                    filled("ablation_half_width",
                            {{.name = "kind", .words = {"stop", "remove"}},
                             {.name = "way", .words = {"alone", "from fast", "from slow"}},
                             indices("component", components),
@@ -87,7 +87,7 @@ TEST_CASE("findings: a U is deep at both ends; within the error it is undecided"
   };
   CHECK(verdict({with_depth(1)}) == Verdict::supported);
   CHECK(verdict({with_depth(-1)}) == Verdict::contradicted);
-  CHECK(verdict({with_depth(0.15)}) == Verdict::undecided);  // 1.96 x 0.1
+  CHECK(verdict({with_depth(0.05)}) == Verdict::undecided);
   CHECK(verdict({with_depth(1, -1)}) == Verdict::contradicted);
   CHECK(verdict({with_depth(1), with_depth(1.1)}) == Verdict::supported);
   CHECK(verdict({with_depth(1), with_depth(-0.5)}) == Verdict::undecided);
@@ -98,7 +98,7 @@ TEST_CASE("findings: a U is deep at both ends; within the error it is undecided"
   REQUIRE(both.numbers.size() == 2);
   CHECK(both.numbers[0].label == "hope");
   CHECK(both.numbers[0].value == -1);
-  CHECK(both.numbers[0].half_width == doctest::Approx(0.196));
+  CHECK(both.numbers[0].half_width == doctest::Approx(0.1));
   CHECK(holds(both.measured, "first 4 % of the keys"));
   CHECK(holds(both.measured, "middle 50 %"));
 }
@@ -114,10 +114,10 @@ TEST_CASE("findings: the activated components are those above the bar, judged by
   CHECK(near.verdict == Verdict::supported);
   CHECK(holds(near.measured, "rope, layer 0: 1 (wavelength 0.25 L); layer 1: none; all layers: 4 (wavelength 2.00 L)"));
   CHECK(holds(near.measured, "3 / 8 components = 0.375"));
-  CHECK(finding(0, 0.9).verdict == Verdict::contradicted);    // L / 8
-  CHECK(finding(7, 0.9).verdict == Verdict::contradicted);    // 16 L
-  CHECK(finding(4, 0.3).verdict == Verdict::undecided);       // none is activated
-  CHECK(finding(4, 0.9, 0.1).verdict == Verdict::undecided);  // there is no U to carry
+  CHECK(finding(0, 0.9).verdict == Verdict::contradicted);     // L / 8
+  CHECK(finding(7, 0.9).verdict == Verdict::contradicted);     // 16 L
+  CHECK(finding(4, 0.3).verdict == Verdict::undecided);        // none is activated
+  CHECK(finding(4, 0.9, 0.05).verdict == Verdict::undecided);  // there is no U to carry
 }
 
 TEST_CASE("findings: HoPE changes the U if its depth is below half of RoPE's") {
@@ -127,7 +127,7 @@ TEST_CASE("findings: HoPE changes the U if its depth is below half of RoPE's") {
   CHECK(verdict(2, 0.1) == Verdict::supported);
   CHECK(verdict(2, 1.9) == Verdict::contradicted);
   CHECK(verdict(2, 1.05) == Verdict::undecided);
-  CHECK(verdict(0.1, -2) == Verdict::undecided);  // RoPE itself has none
+  CHECK(verdict(0.05, -2) == Verdict::undecided);  // RoPE itself has none
   CHECK(change_finding({group("rope", {with_depth(2)})}).verdict == Verdict::undecided);
 }
 
@@ -148,7 +148,7 @@ TEST_CASE("findings: a shortcut peaks early and fades") {
   // A share of what is no U yet does not count.
   CHECK(finding({0, 0.9, 0.2, 0.5, 0.8}, {0, 0.4, 0.6, 1, 1}).verdict == Verdict::contradicted);
   CHECK(finding({0, 0.9, 0.2, 0.5, 0.8}, {0, 0.4, 0.4, 1, 1}).verdict == Verdict::undecided);  // two snapshots
-  CHECK(finding({0, 0.2, 0.9, 0.8, 0.5}, always, 0.1).verdict == Verdict::undecided);          // no clear U
+  CHECK(finding({0, 0.2, 0.9, 0.8, 0.5}, always, 0.05).verdict == Verdict::undecided);         // no clear U
 }
 
 TEST_CASE("findings: components that leave their range are slow ones, or not") {
@@ -192,8 +192,8 @@ TEST_CASE("findings: what stopping the slow components costs at L and gains beyo
   CHECK(finding(0.01, 0.1).verdict == Verdict::contradicted);
   CHECK(finding(0.01, -0.01).verdict == Verdict::undecided);
   CHECK(holds(finding(0.4, -0.5).measured, "components 4 to 7 of rope"));
-  CHECK(holds(finding(0.4, -0.5).measured, "+0.400 ±0.020 (over windows, one seed) at L, -0.500"));
-  CHECK(finding(0.04, -0.5).verdict == Verdict::undecided);  // within the error of the bar
+  CHECK(holds(finding(0.4, -0.5).measured, "+0.400 ±0.010 (over windows, one seed) at L, -0.500"));
+  CHECK(finding(0.045, -0.5).verdict == Verdict::undecided);  // within the error of the bar
   // It takes L and more.
   Dissection short_one = blank();
   for (Measurement& m : short_one.measurements)

@@ -66,9 +66,9 @@ TEST_CASE("groups: an estimate says how sure it is, and by what") {
   CHECK(estimate({2.5}).text == "+2.50 (one seed)");
   CHECK(!estimate({2.5}).is_above(0));
   const Estimate windows = estimate({-1}, 0.25);
-  CHECK(windows.text == "-1.00 ±0.49 (over windows, one seed)");
-  CHECK(windows.is_below(-0.5));
-  CHECK(!windows.is_below(-0.6));
+  CHECK(windows.text == "-1.00 ±0.25 (over windows, one seed)");
+  CHECK(windows.is_below(-0.7));
+  CHECK(!windows.is_below(-0.8));
   const Estimate seeds = estimate({1, 2, 6}, 0.01);  // a standard error within a seed says nothing of the seeds
   CHECK(seeds.text == "+3.00 ±6.57 (3 seeds)");
   CHECK(!seeds.is_above(0));

@@ -38,9 +38,9 @@ TEST_SUITE("full") {
     const double intact = evaluate(model, text.held_out, 64, s.dissect.bytes).loss;
     MESSAGE("loss " << intact << ", previous-token score " << previous << " (chance " << chance
                     << "), stopping the fastest component " << sweep.loss.at({0, 0, 0, 0}) << " +- "
-                    << sweep.loss_error.at({0, 0, 0, 0}));
+                    << sweep.loss_half_width.at({0, 0, 0, 0}));
     for (int64_t kind = 0; kind < 3; ++kind)
-      CHECK(sweep.loss.at({kind, 0, 0, 0}) > 5 * sweep.loss_error.at({kind, 0, 0, 0}));
+      CHECK(sweep.loss.at({kind, 0, 0, 0}) > 5 * sweep.loss_half_width.at({kind, 0, 0, 0}));
     // The slowest of 16 components takes 35000 tokens for a turn: no text of 64 can tell whether it turns.
     CHECK(std::abs(sweep.loss.at({0, 0, 15, 0})) < 1e-3);
     CHECK(sweep.loss.at({0, 1, 15, 0}) > sweep.loss.at({0, 0, 0, 0}));
@@ -52,8 +52,8 @@ TEST_SUITE("full") {
 
     const UShape u = u_shape(model, random_windows(text.train, 32, 64), s.dissect);
     for (int64_t layer = 0; layer < 3; ++layer) {
-      CHECK(u.depth_error.at({layer}) > 0);
-      CHECK(u.depth_error.at({layer}) < 1);
+      CHECK(u.depth_half_width.at({layer}) > 0);
+      CHECK(u.depth_half_width.at({layer}) < 1);
     }
     const Patterns patterns = attention_patterns(model, text.held_out, {64, 128}, 8);
     for (const double entropy : patterns.normalised_entropy.values) CHECK(!(entropy > 1 + 1e-6));

@@ -90,7 +90,7 @@ TEST_CASE("u-shape: a planted parabola has the depth that arithmetic gives it") 
   for (const int64_t layer : {0, 1, 2}) {
     CHECK(u.depth.at({layer}) == doctest::Approx(expected).epsilon(1e-12));
     CHECK(u.recency.at({layer}) == doctest::Approx(expected).epsilon(1e-12));
-    CHECK(u.depth_error.at({layer}) == doctest::Approx(0));
+    CHECK(u.depth_half_width.at({layer}) == doctest::Approx(0));
     CHECK(u.curve.at({layer, 0}) == doctest::Approx((49.5 * 49.5 - mean) / deviation).epsilon(1e-12));
     CHECK(u.bos.at({layer}) == doctest::Approx((50.5 * 50.5 - mean) / deviation).epsilon(1e-12));
   }
@@ -185,18 +185,20 @@ TEST_CASE("u-shape: the standard error is that of groups of windows") {
     set_weight(model, layer, "k", 1, 2, 2);  // the key of token 0 is 2 + 1, that of token 1 is 2 - 1
   }
   // Half of the depths are 3 x, half are x: their mean is 2 x, the sum of squares around it 8 x^2.
-  const auto error = [&](const std::vector<int32_t>& tokens) {
+  const auto half_width = [&](const std::vector<int32_t>& tokens) {
     const UShape u = u_shape(model, windows_of(tokens, length), {});
-    return u.depth_error.at({0}) / std::abs(u.depth.at({0}));
+    return u.depth_half_width.at({0}) / std::abs(u.depth.at({0}));
   };
-  CHECK(error({0, 1, 1, 0, 0, 1, 0, 1}) == doctest::Approx(0.5 / std::sqrt(7)).epsilon(1e-9));
-  CHECK(error({0, 1}) == doctest::Approx(0.5).epsilon(1e-9));
+  constexpr double of_eight = 2.364624252, of_two = 12.70620474;  // Student's 0.975 quantiles
+  CHECK(half_width({0, 1, 1, 0, 0, 1, 0, 1}) == doctest::Approx(of_eight * 0.5 / std::sqrt(7)).epsilon(1e-8));
+  CHECK(half_width({0, 1}) == doctest::Approx(of_two * 0.5).epsilon(1e-8));
   // Sixteen windows make eight groups of two neighbours.
-  CHECK(error({0, 0, 1, 1, 0, 0, 1, 1, 0, 0, 1, 1, 0, 0, 1, 1}) == doctest::Approx(0.5 / std::sqrt(7)).epsilon(1e-9));
-  CHECK(error({0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1}) == doctest::Approx(0).epsilon(1e-9));
+  CHECK(half_width({0, 0, 1, 1, 0, 0, 1, 1, 0, 0, 1, 1, 0, 0, 1, 1}) ==
+        doctest::Approx(of_eight * 0.5 / std::sqrt(7)).epsilon(1e-8));
+  CHECK(half_width({0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1}) == doctest::Approx(0).epsilon(1e-9));
   // Nine windows make a group of two and seven of one. Their depths are x but for the last, 2 x (of 1 and 3), so their
   // error is x / 8; the depth is over windows, 11 x / 9.
-  CHECK(error({1, 1, 1, 1, 1, 1, 1, 1, 0}) == doctest::Approx(9.0 / 88).epsilon(1e-9));
+  CHECK(half_width({1, 1, 1, 1, 1, 1, 1, 1, 0}) == doctest::Approx(of_eight * 9.0 / 88).epsilon(1e-8));
 }
 
 TEST_CASE("u-shape: no more windows are read at once than an evaluation takes, however many there are") {
