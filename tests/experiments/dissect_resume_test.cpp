@@ -77,6 +77,8 @@ TEST_CASE("dissect: SIGINT in the ablations exits with 130 within seconds, and t
   REQUIRE_MESSAGE(second.exit_code == 130, second.err);
   CHECK(lines_of(twins.log) > done + 5);
   CHECK((text_of(twins.log).starts_with(kept)));
+  // Each once: none was run again.
+  CHECK(holds(second.err, "stopped after " + std::to_string(lines_of(twins.log) - 1) + " of "));
   twins.check_ends_alike();
 }
 
