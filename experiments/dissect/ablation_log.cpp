@@ -42,7 +42,8 @@ AblationLog::AblationLog(const fs::path& path, int64_t step, const std::vector<s
   size_t kept = 0;  // bytes
   if (text.starts_with(first + "\n")) {
     kept = first.size() + 1;
-    for (size_t end = 0; (end = text.find('\n', kept)) != std::string::npos; kept = end + 1) try {
+    for (size_t end = 0; (end = text.find('\n', kept)) != std::string::npos; kept = end + 1) {
+      try {
         const Json line = Json::parse(text.substr(kept, end - kept));
         effects_[line.at("which").dump()] = {.loss = numbers_in(line.at("loss")),
                                              .loss_half_width = numbers_in(line.at("loss_half_width")),
@@ -53,6 +54,7 @@ AblationLog::AblationLog(const fs::path& path, int64_t step, const std::vector<s
                    effects_.size());
         break;
       }
+    }
   } else if (const auto lines = std::count(text.begin(), text.end(), '\n'); lines > 1) {
     fmt::print(stderr, "warning: {} is of other weights or settings; its {} ablations are dropped\n", path.string(),
                lines - 1);
