@@ -39,11 +39,13 @@ void require_encoding(const Settings& settings) {
 // The corpus and its windows.
 Corpus corpus_after_checks(const Settings& settings) {
   Corpus corpus = load_corpus(settings.corpus);
-  const int64_t longest = evaluation_lengths(settings).back(), bytes = static_cast<int64_t>(corpus.bytes.size());
+  int64_t longest = evaluation_lengths(settings).back();
+  for (const int64_t length : settings.dissect.lengths) longest = std::max(longest, length);
+  const auto bytes = static_cast<int64_t>(corpus.bytes.size());
   const int64_t needed = std::max(20 * longest, 2 * settings.train.length);
   require<FileError>(bytes >= needed, "corpus", settings.corpus, " has ", bytes, " bytes; needs at least ", needed,
                      ": the last 5 % are held out and must fill a window of ", longest,
-                     " (eval.lengths), the rest one of ", settings.train.length, " (train.length)");
+                     " (eval.lengths, dissect.lengths), the rest one of ", settings.train.length, " (train.length)");
   return corpus;
 }
 

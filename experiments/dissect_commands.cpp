@@ -30,6 +30,22 @@ DissectSettings dissect_settings(const fs::path& run, const SettingsChanges& cha
   return now.dissect;
 }
 
+// Of a question that trains all kinds of encodings, those that can be taken apart.
+void leave_out_without_components(std::vector<ModelFolder>& models) {
+  std::vector<ModelFolder> turning;
+  std::string others;
+  for (const ModelFolder& model : models) {
+    ParameterList learned;
+    if (encoding_of(model.settings, learned).rotation)
+      turning.push_back(model);
+    else
+      others += (others.empty() ? "" : ", ") + model.settings.encoding.name;
+  }
+  if (turning.empty() || others.empty()) return;  // where there are none, the refusal says why
+  fmt::print(stderr, "left out, because they turn no components: {}\n", others);
+  models = turning;
+}
+
 void make_folder(const fs::path& folder) {
   std::error_code error;
   fs::create_directories(folder, error);
@@ -63,7 +79,8 @@ int dissect_command(const DissectArguments& arguments, const SettingsChanges& ch
   std::vector<Site> sites;
   for (const std::string& name : arguments.sites) sites.push_back(site_named(name));
   const DissectSettings how = dissect_settings(arguments.run, changes);
-  const std::vector<ModelFolder> models = models_of(arguments.run);
+  std::vector<ModelFolder> models = models_of(arguments.run);
+  leave_out_without_components(models);
   for (const ModelFolder& model : models) {
     Settings settings = model.settings;
     settings.dissect = how;

@@ -98,6 +98,7 @@ struct Sight {
 // 20 columns for the largest.
 std::string bar(double value, double largest) {
   constexpr double columns = 20;
+  if (!std::isfinite(value)) return "nothing to measure";
   const auto full = static_cast<int64_t>(largest > 0 ? std::lround(columns * std::abs(value) / largest) : 0);
   std::string text;
   for (int64_t i = 0; i < full; ++i) text += value < 0 ? "▒" : "█";

@@ -126,6 +126,13 @@ Finding frequencies_finding(const std::vector<Group>& groups) {
         std::isnan(first_negative) ? std::string("never below 0")
                                    : fmt::format("below 0 first at distance {:g}", first_negative),
         2 * number(group, "within_train_length"), 2 * mean_over_seeds(group, "frequency").dimensions.at(2).size());
+    const Measurement frequency = mean_over_seeds(group, "frequency");
+    const int64_t components = frequency.dimensions.at(2).size();
+    for (int64_t i = components; i < std::ssize(frequency.values); ++i)
+      if (frequency.values[static_cast<size_t>(i)] != frequency.values[static_cast<size_t>(i % components)]) {
+        finding.measured += ", of layer 0 and head 0";
+        break;
+      }
     finding.numbers.push_back({group.label + ", far minus near", far - near});
     if (group.settings.encoding.name == "rope") rope_decays = far - near < -decay_bar;
     if (group.settings.encoding.name == "hope") hope_stays = std::abs(far - near) <= decay_bar;

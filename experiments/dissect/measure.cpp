@@ -48,9 +48,12 @@ Measurement frequency_of(const Components& components) {
   return frequency;
 }
 
-// The frequencies of the first head, if there are such.
-std::optional<Spectrum> spectrum_of(const Components& components) {
+// The frequencies of layer 0 and head 0, if there are such and nothing but them turns q and k: tables that scale them,
+// too, decay in ways of their own.
+std::optional<Spectrum> spectrum_of(const Components& components, const std::string& encoding) {
   const std::vector<double>& frequencies = components.frequencies[0][0];
+  const std::vector<Claim>& claims = encoding_named(encoding).claims;
+  if (std::find(claims.begin(), claims.end(), Claim::preserves_norm) == claims.end()) return {};
   if (std::any_of(frequencies.begin(), frequencies.end(), [](double f) { return std::isnan(f); })) return {};
   constexpr double any_base = 10000;
   return Spectrum::geometric(components.size, any_base).map([&](Component c) {
@@ -116,36 +119,47 @@ void stop_if_told() {
   if (const int signal = remembered_signal()) throw Interrupted(signal, "stopped before the dissection was done");
 }
 
-// What is followed through the training.
-std::vector<Measurement> followed(const Transformer& model, const Settings& s, const Texts& texts) {
-  const Measurement parts = contribution(model, texts.held_out);
-  const UShape u = u_shape(model, texts.random, s.dissect);
-  return {renamed(by_distance_bin(parts), "contribution_by_step"),
-          renamed(contribution_share(mean_over_heads(parts)), "contribution_share_by_step"),
-          renamed(u.depth, "u_depth_by_step"), renamed(u.share, "u_share_by_step")};
-}
+// A measurement after several steps of the training.
+struct Followed {
+  Dimension steps{.name = "step"};
+  std::vector<Measurement> parts;
+  void add(int64_t step, Measurement measurement, const std::string& name) {
+    steps.numbers.push_back(static_cast<double>(step));
+    parts.push_back(renamed(std::move(measurement), name));
+  }
+};
 
+// What the training has done: before it, after each snapshot, and at its end.
 std::vector<Measurement> through_training(const ModelFolder& folder, const Settings& s, const Transformer& final_model,
                                           int64_t final_step, const Texts& texts, Progress& progress) {
-  Dimension steps{.name = "step"};
-  std::vector<std::vector<Measurement>> parts(4);
-  const auto add = [&](int64_t step, const Transformer& model) {
+  // A page holds some 400 000 numbers: of many layers and heads, only some steps, the last ones among them.
+  constexpr int64_t most_values = 400'000;
+  const std::vector<CheckpointPlace> kept_weights = snapshots(folder.path);
+  const int64_t count = std::ssize(kept_weights) + 2;
+  Followed contributions, shares, depths, u_shares;
+  const auto add = [&](int64_t index, int64_t step, const Transformer& model) {
     stop_if_told();
-    steps.numbers.push_back(static_cast<double>(step));
-    const std::vector<Measurement> measured = followed(model, s, texts);
-    for (size_t i = 0; i < parts.size(); ++i) parts[i].push_back(measured[i]);
-    progress.update(steps.size() + 1);
+    const Measurement parts = contribution(model, texts.held_out), binned = by_distance_bin(parts);
+    const int64_t stride = 1 + std::ssize(binned.values) * count / most_values;
+    if ((count - 1 - index) % stride == 0) contributions.add(step, binned, "contribution_by_step");
+    shares.add(step, contribution_share(mean_over_heads(parts)), "contribution_share_by_step");
+    const UShape u = u_shape(model, texts.random, s.dissect);
+    depths.add(step, u.depth, "u_depth_by_step");
+    u_shares.add(step, u.share, "u_share_by_step");
+    progress.update(index + 2);
   };
   const Transformer early(model_shape(s), static_cast<uint64_t>(s.train.seed));
-  add(0, early);
-  for (const CheckpointPlace& snapshot : snapshots(folder.path)) {
+  add(0, 0, early);
+  for (int64_t i = 0; i < std::ssize(kept_weights); ++i) {
+    const CheckpointPlace& snapshot = kept_weights[static_cast<size_t>(i)];
     if (snapshot.step >= final_step) continue;
     load_snapshot(snapshot.path, folder.settings, early.parameters());
-    add(snapshot.step, early);
+    add(i + 1, snapshot.step, early);
   }
-  add(final_step, final_model);
+  add(count - 1, final_step, final_model);
   std::vector<Measurement> through;
-  for (const std::vector<Measurement>& part : parts) through.push_back(stacked(steps, part));
+  for (const Followed* const followed : {&contributions, &shares, &depths, &u_shares})
+    through.push_back(stacked(followed->steps, followed->parts));
   return through;
 }
 
@@ -159,7 +173,6 @@ std::vector<Measurement> probes(const Transformer& model, const Settings& s, con
   const Patterns patterns = attention_patterns(model, split(corpus).held_out, lengths, long_windows);
   std::vector<Measurement> all = {frequency_of(components),
                                   number("within_train_length", components.within_train_length()),
-                                  parts,
                                   contribution_share(parts),
                                   by_distance_bin(cumulative(parts)),
                                   range,
@@ -182,7 +195,7 @@ std::vector<Measurement> probes(const Transformer& model, const Settings& s, con
                                   patterns.normalised_entropy,
                                   head_scores(model, texts.repeated)};
   for (const Measurement& m : split_beyond_range(beyond, s.train.length)) all.push_back(m);
-  if (const std::optional<Spectrum> spectrum = spectrum_of(components)) {
+  if (const std::optional<Spectrum> spectrum = spectrum_of(components, s.encoding.name)) {
     const int64_t length = s.train.length, longest = lengths.back();
     all.push_back(decay(*spectrum, longest));
     all.push_back(number("first_negative_distance", first_negative_distance(*spectrum, 16 * longest)));

@@ -176,7 +176,11 @@ Answer answer_of_runs(const std::vector<fs::path>& runs) {
   Answer answer;
   answer.report.title = title;
   if (!measured.empty()) answer = comparison_answer(title, verdict, measured, trainings);
-  add_dissection(answer, groups_of(models, problems));
+  try {
+    add_dissection(answer, groups_of(models, problems));
+  } catch (const ValueError& error) {  // measurements that do not go together
+    problems.push_back(std::string("the dissections cannot be shown: ") + error.what());
+  }
   answer.report.banner = sentence_of(problems);
   return answer;
 }

@@ -7,8 +7,8 @@
 
 #include "core/error.hpp"
 #include "experiments/dissect/dissection.hpp"
-#include "tests/support/browser.hpp"
 #include "experiments/dissect/measure.hpp"
+#include "tests/support/browser.hpp"
 #include "tests/support/command.hpp"
 
 using namespace phasor;
@@ -87,7 +87,6 @@ TEST_CASE("dissect: verdicts, a page, and every measurement in dissection.json")
   const Dissection dissection = load_dissection(run / "dissection.json");
   CHECK(dissection.step == 12);
   for (const char* name : {"frequency",
-                           "contribution",
                            "contribution_share",
                            "cumulative_contribution",
                            "score_range",
