@@ -203,6 +203,12 @@ class VegaLite {
       line["color"] = band["color"] = color;
     }
     Json layers = Json::array();
+    if (!dimension(x).words.empty()) {  // between which there is nothing to join
+      if (series >= 0) line["xOffset"] = band["xOffset"] = line["color"];
+      if (!figure_.half_widths.empty()) layers.push_back({{"mark", "rule"}, {"encoding", band}});
+      layers.push_back({{"mark", {{"type", "point"}, {"filled", true}}}, {"encoding", line}});
+      return layers;
+    }
     if (!figure_.half_widths.empty())
       layers.push_back({{"mark", {{"type", "area"}, {"opacity", 0.2}}}, {"encoding", band}});
     const bool has_markers = dimension(x).size() <= static_cast<int64_t>(most_markers);

@@ -2,6 +2,7 @@
 // 5.20 and its JSON schema, which the tests do without.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -52,6 +53,17 @@ TEST_CASE("figure files: Vega-Lite of curves with bands and a mark") {
   CHECK(layers[1]["encoding"]["color"]["field"] == "encoding");
   CHECK(layers[2]["data"]["values"] == json::parse(R"([{"at": 128}])"));
   CHECK(layers[3]["mark"]["text"] == "L = 128");
+}
+
+TEST_CASE("figure files: Vega-Lite against words has points with error bars beside each other, and no lines") {
+  const std::vector<Figure> figures = unusual_figures();
+  const auto figure =
+      std::find_if(figures.begin(), figures.end(), [](const Figure& f) { return f.name == "categories"; });
+  const json layers = specification(*figure)["layer"];
+  REQUIRE(layers.size() == 2);
+  CHECK(layers[0]["mark"] == "rule");
+  CHECK(layers[1]["mark"] == json({{"type", "point"}, {"filled", true}}));
+  for (const json& layer : layers) CHECK(layer["encoding"]["xOffset"]["field"] == "encoding");
 }
 
 TEST_CASE("figure files: Vega-Lite of a heat map with panels, choices and a slider") {

@@ -334,6 +334,9 @@ TEST_SUITE("full") {
                    "tick.textContent === '2e12')") == true);
     CHECK(page.run("return [...document.querySelectorAll('#figure-decades .tick[text-anchor=end]')].map(tick => "
                    "tick.textContent)") == json({"5", "10", "20", "50", "100", "200", "500"}));
+    // Small numbers keep their digits: 0.001 + sin(1 / 3) * 1e-5 + sin(1) / 4 * 1e-5 at 1.
+    CHECK(rows_at(page, "#figure-small", "1", "").back()[1] == "0.001005 ± 0.0000023");
+    CHECK(opened_table(page, "#figure-small")[2] == json({"1", "0.001005 ± 0.0000023"}));
     // One of many curves is told by the pointer.
     const json rows = rows_at(page, "#figure-many_curves", "4", "");
     CHECK(rows.size() == 2);
@@ -341,6 +344,71 @@ TEST_SUITE("full") {
     CHECK(page.run("return document.documentElement.scrollWidth <= innerWidth") == true);
     CHECK(page.run(wrong) == nullptr);
     CHECK(page.messages().empty());
+  }
+
+  TEST_CASE("page: against words there are points with error bars beside each other, and no lines") {
+    const TemporaryFolder folder;
+    Browser& page = opened(folder, unusual_figures());
+    const std::string id = "#figure-categories";
+    const auto count = [&](const std::string& part) {
+      return page.run("return document.querySelectorAll(arguments[0]).length", {id + " .drawing " + part});
+    };
+    CHECK(count(".curve") == 3);
+    CHECK(count(".marker") == 9);
+    CHECK(count(".error-bar") == 9);
+    CHECK(count(".line") == 0);
+    CHECK(count(".band") == 0);
+    CHECK(page.run("return document.querySelectorAll('#figure-categories .legend .key path').length") == 3);
+    // The middle encoding stands at the words, the others left and right of it.
+    const auto places = page.run(R"(
+        const x = (element) => { const box = element.getBoundingClientRect(); return box.x + box.width / 2; };
+        const all = (part) => [...document.querySelectorAll('#figure-categories .drawing ' + part)].map(x);
+        return [all('.tick[text-anchor=middle]'), all('.marker')])");
+    for (size_t word = 0; word < 3; ++word) {
+      const double tick = places[0][word];
+      CHECK(places[1][3 + word].get<double>() == doctest::Approx(tick).epsilon(0.001));
+      CHECK(places[1][word].get<double>() < tick - 8);
+      CHECK(places[1][6 + word].get<double>() > tick + 8);
+    }
+    CHECK(rows_at(page, id, "all", "").size() == 4);
+  }
+
+  TEST_CASE("page: of many curves the one that is pointed at stands out, in the drawing and in the legend") {
+    const TemporaryFolder folder;
+    Browser& page = opened(folder, unusual_figures());
+    const auto standing_out = [&](const std::string& figure) {
+      return page.run(R"(
+          const curves = [...document.querySelectorAll(arguments[0] + ' .curve')];
+          return curves.flatMap((curve, i) => curve.classList.contains('faded') ? [] : [i]))",
+                      {"#figure-" + figure});
+    };
+    CHECK(standing_out("many_encodings").size() == 12);
+    rows_at(page, "#figure-many_encodings", "30", "");  // scrolls there, which hides the tooltip
+    page.run("return new Promise(resolve => setTimeout(resolve, 100))");
+    rows_at(page, "#figure-many_encodings", "30", "");
+    CHECK(standing_out("many_encodings").size() == 1);
+    page.hover("#figure-many_encodings h3");
+    CHECK(standing_out("many_encodings").size() == 12);
+    page.hover("#figure-panels .legend span:nth-child(3)");
+    CHECK(standing_out("panels") == json({2, 6, 10, 14, 18, 22}));  // of each of the six drawings
+    page.hover("#figure-panels h3");
+    CHECK(standing_out("panels").size() == 24);
+    // No two of the twelve look alike.
+    CHECK(page.run(R"(
+        const lines = [...document.querySelectorAll('#figure-many_encodings .line')];
+        return new Set(lines.map(line => line.getAttribute('stroke') + line.getAttribute('stroke-dasharray'))).size)") ==
+          12);
+  }
+
+  TEST_CASE("page: labels of marks do not touch") {
+    const TemporaryFolder folder;
+    for (const int width : {1280, 400}) {
+      Browser& page = opened(folder, unusual_figures(), {.width = width});
+      CHECK(page.run(R"(
+          const boxes = [...document.querySelectorAll('#figure-many_marks .plate')].map(plate => plate.getBBox());
+          const touch = (a, b) => a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;
+          return boxes.length === 3 && !boxes.some((a, i) => boxes.slice(i + 1).some(b => touch(a, b))))") == true);
+    }
   }
 
   TEST_CASE("page: fifteen figures are there within a second") {

@@ -143,6 +143,21 @@ std::vector<Figure> unusual_figures() {
        add("constant", {indices("y", 2), indices("x", 3)}, {{.role = Role::y}, {.role = Role::x}}).means.values)
     value = 7;
   for (double& value : add("large", {indices("x", 30)}, {{.role = Role::x}}).means.values) value *= 3e12;
+  for (double& value : add("small", {indices("x", 5)}, {{.role = Role::x}}).means.values) value = 1e-3 + value * 1e-5;
+  figures.back().half_widths.assign(5, 2.34e-6);
+  add("categories",
+      {{.name = "encoding", .words = {"rope", "hope", "yarn"}}, {.name = "layer", .words = {"0", "1", "all"}}},
+      {{.role = Role::series}, {.role = Role::x}});
+  figures.back().half_widths.assign(9, 0.1);
+  add("many_encodings",
+      {{.name = "encoding",
+        .words = {"rope", "hope", "nope", "alibi", "yarn", "ntk", "xpos", "t5_bias", "fire", "cope", "kerple", "fope"}},
+       indices("distance", 60)},
+      {{.role = Role::series}, {.role = Role::x}});
+  Figure& many_marks =
+      add("many_marks", {indices("component", 16), indices("distance", 30)}, {{.role = Role::y}, {.role = Role::x}});
+  many_marks.mark_dimension = "component";
+  many_marks.marks = {{5.5, "rope: wavelength = L"}, {5.5, "yarn: wavelength = L"}, {6.5, "ntk: wavelength = L"}};
   Figure& decades = add("decades", {indices("x", 30)}, {{.role = Role::x}});
   decades.logarithmic = true;
   for_each(decades.means, [](const std::vector<int64_t>& i, double& value) { value = std::exp2(i[0] / 4.0) * 4; });

@@ -19,7 +19,9 @@ Figure perplexity_figure();
 std::vector<Figure> sample_figures();  // these three
 
 // many_curves: forty. words: a heat map of words. panels: six drawings of curves. grid: 12 layers of 16 heads. Of no
-// number that can be drawn: nothing, no_logarithm. one_value, constant, large; decades: logarithmic.
+// number that can be drawn: nothing, no_logarithm. one_value, constant, large, small; decades: logarithmic.
+// categories: three encodings against words, with intervals. many_encodings: twelve curves, named by words. many_marks:
+// a heat map with marks that lie near each other.
 std::vector<Figure> unusual_figures();
 
 }  // namespace phasor

@@ -1,10 +1,15 @@
-// Curves: the value against x, one for each entry of the series, with bands of mean -+ half width.
+// Curves: the value against x, one for each entry of the series, with bands of mean -+ half width. Between words there
+// is nothing to join: there each curve is points with error bars, beside those of the others.
 
 const mostMarkers = 24;    // points of a curve that get a marker each
 const mostDescribed = 10;  // curves whose values the tooltip lists
+const widestShift = 18;    // pixels between points beside each other
 
 const markerPaths =
     ['M0 -4A4 4 0 1 0 0 4A4 4 0 1 0 0 -4Z', 'M-3.5 -3.5H3.5V3.5H-3.5Z', 'M0 -5L4.8 3.6H-4.8Z', 'M0 -5L5 0L0 5L-5 0Z'];
+
+// Another shape where the palette begins again.
+const markerPath = (series) => markerPaths[(series + Math.floor(series / paletteSize)) % markerPaths.length];
 
 // A path through points that are not null; a point between two gaps is a dot.
 function pathOf(points) {
@@ -47,8 +52,8 @@ class Curves extends Drawing {
     this.yAxis.place(this.bottom, this.top);
     this.drawGrid();
     this.curves = this.points();
-    for (const curve of this.curves) this.drawBand(curve);
-    for (const curve of this.curves) this.drawCurve(curve);
+    for (const curve of this.curves) curve.parts = [this.interval(curve), this.curve(curve)];
+    for (const layer of [0, 1]) this.svg.append(...this.curves.map(({parts}) => parts[layer]));
     this.drawMarks();
     this.nameEnds(names);
     this.svg.append(this.cursorLayer);
@@ -77,38 +82,64 @@ class Curves extends Drawing {
         const offset = this.figure.offset(this.panel, index, series);
         const value = this.figure.values[offset], half = this.figure.halfWidths[offset] ?? null;
         if (value === null || !this.yAxis.shows(value)) return null;
-        return {x: this.xAxis.at(index), y: this.yAxis.at(value), index, offset, value, half};
+        return {
+          x: this.xAxis.at(index) + this.shift(series, count),
+          y: this.yAxis.at(value),
+          index,
+          offset,
+          value,
+          half
+        };
       });
       return {series, points, ...seriesStyle(this.figure.series, series)};
     });
   }
 
-  drawBand({points, color}) {
+  // How far beside the middle of a word's place the points of a series stand.
+  shift(series, count) {
+    if (!this.xAxis.isWords) return 0;
+    const [from, to] = this.xAxis.cell(0);
+    return (series - (count - 1) / 2) * Math.min(widestShift, 0.8 * (to - from) / count);
+  }
+
+  interval({points, color}) {
+    const group = svg('g');
     const atEdge = (value) => this.yAxis.shows(value) ? Math.min(this.yAxis.at(value), this.bottom) : this.bottom;
+    if (this.xAxis.isWords) {
+      for (const point of points.filter((candidate) => candidate && candidate.half !== null)) {
+        const [low, high] = [-1, 1].map((sign) => rounded(atEdge(point.value + sign * point.half)));
+        const d =
+            `M${rounded(point.x - 4)} ${low}h8M${rounded(point.x - 4)} ${high}h8M${rounded(point.x)} ${low}V${high}`;
+        group.append(svg('path', {d, class: 'error-bar', stroke: color}));
+      }
+      return group;
+    }
     for (const run of runsOf(points.map((point) => point && point.half !== null ? point : null))) {
       const upper = run.map((point) => `${rounded(point.x)} ${rounded(atEdge(point.value + point.half))}`);
       const lower = run.map((point) => `${rounded(point.x)} ${rounded(atEdge(point.value - point.half))}`).reverse();
       const path = run.length > 1 ? `M${upper.concat(lower).join('L')}Z` : `M${upper[0]}L${lower[0]}`;
       const style = run.length > 1 ? {fill: color} : {stroke: color, 'stroke-width': 6};
-      this.svg.append(svg('path', {d: path, class: 'band', ...style}));
+      group.append(svg('path', {d: path, class: 'band', ...style}));
     }
+    return group;
   }
 
-  drawCurve({series, points, color, dashes}) {
+  curve({series, points, color, dashes}) {
     const group = svg('g', {class: 'curve'});
-    group.append(svg('path', {d: pathOf(points), stroke: color, 'stroke-dasharray': dashes}));
+    if (!this.xAxis.isWords)
+      group.append(svg('path', {d: pathOf(points), class: 'line', stroke: color, 'stroke-dasharray': dashes}));
     const drawn = points.filter((point) => point);
-    if (drawn.length <= mostMarkers && this.curves.length <= paletteSize) {
+    if (this.xAxis.isWords || drawn.length <= mostMarkers && this.curves.length <= paletteSize) {
       for (const point of drawn) {
         group.append(svg('path', {
-          d: markerPaths[series % markerPaths.length],
+          d: markerPath(series),
           fill: color,
           class: 'marker',
           transform: `translate(${rounded(point.x)} ${rounded(point.y)})`
         }));
       }
     }
-    this.svg.append(group);
+    return group;
   }
 
   // Each name stands right of the end of its curve, moved up or down where two would touch.
@@ -126,13 +157,28 @@ class Curves extends Drawing {
       label.y = Math.min(label.y, limit);
       limit = label.y - labelStep;
     }
-    for (const {series, color, end, y} of labels) {
+    for (const {series, color, end, y, parts} of labels) {
       if (Math.abs(y - end.y) > 3 || this.right - end.x > 40) {
         const path = `M${rounded(end.x + 6)} ${rounded(end.y)}L${rounded(this.right + 6)} ${rounded(y)}`;
-        this.svg.append(svg('path', {d: path, stroke: color, class: 'leader'}));
+        parts.push(svg('path', {d: path, stroke: color, class: 'leader'}));
       }
-      this.text(this.right + 10, y + 4.5, names[series], {fill: color, class: 'series-name'});
+      const place = {x: this.right + 10, y: y + 4.5};
+      parts.push(svg('text', {...place, fill: color, class: 'series-name'}, names[series]));
+      this.svg.append(...parts.slice(2));
     }
+  }
+
+  // Shows one curve before the others; null: all alike.
+  pick(series) {
+    for (const curve of this.curves ?? []) {
+      curve.parts[1].classList.toggle('picked', curve.series === series);
+      for (const part of curve.parts) part.classList.toggle('faded', series !== null && curve.series !== series);
+    }
+  }
+
+  hide() {
+    super.hide();
+    this.pick(null);
   }
 
   // A cursor is an entry of x, and the curve that is nearest there.
@@ -141,7 +187,7 @@ class Curves extends Drawing {
     const at = (curve) => curve.points.find((point) => point?.index === index);
     let nearest = null;
     for (const curve of this.curves) {
-      const distance = at(curve) ? Math.abs(at(curve).y - y) : Infinity;
+      const distance = at(curve) ? Math.hypot(at(curve).x - x, at(curve).y - y) : Infinity;
       if (!nearest || distance < nearest.distance) nearest = {distance, series: curve.series};
     }
     return {index, series: nearest.series};
@@ -162,10 +208,7 @@ class Curves extends Drawing {
     const rows = figure.coordinates(this.panel).concat([[figure.x.label, entryText(figure.x.entries[index])]]);
     const described = this.curves.length <= mostDescribed ? this.curves : [this.curves[series]];
     let y = (this.top + this.bottom) / 2;
-    if (described.length < this.curves.length) {
-      const {points, color} = described[0];
-      this.cursorLayer.append(svg('path', {d: pathOf(points), stroke: color, class: 'picked'}));
-    }
+    if (this.curves.length > paletteSize) this.pick(series);
     for (const curve of described) {
       const point = curve.points.find((candidate) => candidate?.index === index);
       const isNearest = curve.series === series;

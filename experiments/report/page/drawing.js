@@ -35,7 +35,7 @@ function fitted(text, room) {
 
 // The plot lies inside margins of one SVG, whose viewBox is in pixels of the page, so that it scales on paper.
 // A kind of drawing has: the constructor, which draws; cursorAt(x, y), of a point of the plot; moved(cursor, key),
-// where an arrow key leads; show(cursor), which marks it, and returns where, and what the tooltip says.
+// where an arrow key leads; show(cursor), which marks it, and returns where, and what the tooltip says; hide().
 class Drawing {
   constructor(figure, panel, width) {
     this.figure = figure;
@@ -64,6 +64,9 @@ class Drawing {
     }
     this.labelHeight = titleHeight + 13;
   }
+
+  // Takes the cursor away.
+  hide() { this.cursorLayer.replaceChildren(); }
 
   // In place of everything, where no value can be drawn.
   drawNothing(plotHeight) {

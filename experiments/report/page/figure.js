@@ -101,23 +101,28 @@ class Figure {
 
   // One drawing with few curves names them at their ends; for others this is empty, and they have a legend.
   namesAtEnds(width, plotHeight) {
-    if (!this.series || this.panel || this.series.entries.length * labelStep > plotHeight) return [];
+    if (!this.series || this.panel || this.hasWords() || this.series.entries.length * labelStep > plotHeight) return [];
     const names = this.series.entries.map((_, index) => this.entryLabel(this.series, index));
     return names.every((name) => textWidth(name, boldFont) < 0.27 * width) ? names : [];
   }
 
-  drawLegend() {
-    const hasMarkers = this.series.entries.length <= paletteSize && this.x.entries.length <= mostMarkers;
+  // Points without lines, along the bottom.
+  hasWords() { return typeof this.x.entries[0] !== 'number'; }
+
+  // A name under the pointer picks its curve in all drawings.
+  drawLegend(drawings) {
+    const hasWords = this.hasWords();
+    const hasMarkers = hasWords || this.series.entries.length <= paletteSize && this.x.entries.length <= mostMarkers;
     this.legend.replaceChildren(...this.series.entries.map((_, index) => {
       const {color, dashes} = seriesStyle(this.series, index);
-      const swatch =
-          svg('svg', {viewBox: '0 0 30 12', class: 'key', 'aria-hidden': 'true'},
-              svg('path', {d: 'M1 6H29', stroke: color, 'stroke-width': 2, 'stroke-dasharray': dashes}));
-      if (hasMarkers) {
-        swatch.append(
-            svg('path', {d: markerPaths[index % markerPaths.length], fill: color, transform: 'translate(15 6)'}));
-      }
-      return html('span', {}, swatch, this.entryLabel(this.series, index));
+      const swatch = svg('svg', {viewBox: '0 0 30 12', class: 'key', 'aria-hidden': 'true'});
+      if (!hasWords)
+        swatch.append(svg('path', {d: 'M1 6H29', stroke: color, 'stroke-width': 2, 'stroke-dasharray': dashes}));
+      if (hasMarkers) swatch.append(svg('path', {d: markerPath(index), fill: color, transform: 'translate(15 6)'}));
+      const name = html('span', {}, swatch, this.entryLabel(this.series, index));
+      name.addEventListener('pointerenter', () => drawings.forEach((drawing) => drawing.pick(index)));
+      name.addEventListener('pointerleave', () => drawings.forEach((drawing) => drawing.pick(null)));
+      return name;
     }));
   }
 
@@ -141,7 +146,7 @@ class Figure {
     if (this.y)
       this.legend.replaceChildren(colorBar(this, room));
     else if (this.series && this.namesAtEnds(width, plotHeight).length === 0)
-      this.drawLegend();
+      this.drawLegend(drawings);
     else
       this.legend.replaceChildren();
     this.state.textContent =

@@ -72,17 +72,25 @@ class HeatMap extends Drawing {
     this.element.prepend(canvas);
   }
 
-  // Horizontal lines at values of y, their labels on them at the right end.
+  // Horizontal lines at values of y, their labels on them at the right end, left of one that it would touch, or
+  // below all where there is no room.
   drawMarksOfY() {
-    for (const mark of this.figure.marksOf(this.figure.y)) {
-      if (!this.yAxis.axis.contains(mark.at)) continue;
+    const plates = [], marks = this.figure.marksOf(this.figure.y).filter((mark) => this.yAxis.axis.contains(mark.at));
+    for (const mark of marks)
+      this.markLine(`M${rounded(this.left)} ${rounded(this.yAxis.axis.at(mark.at))}H${rounded(this.right)}`);
+    for (const mark of marks) {
       const y = this.yAxis.axis.at(mark.at);
-      this.markLine(`M${rounded(this.left)} ${rounded(y)}H${rounded(this.right)}`);
       const label = fitted(mark.label, this.right - this.left - 16), width = textWidth(label) + 8;
-      const baseline = y - this.top < 24 ? y + 17 : y - 8;
-      const plate = {x: this.right - 4 - width, y: baseline - 13, width, height: 17, rx: 3};
+      const plate = {x: this.right - 4 - width, y: y - this.top < 24 ? y + 4 : y - 21, width, height: 17, rx: 3};
+      for (const other of plates)
+        if (Math.abs(other.y - plate.y) <= plate.height) plate.x = Math.min(plate.x, other.x - 6 - width);
+      if (plate.x < this.left) {
+        plate.x = this.right - 4 - width;
+        plate.y = Math.max(...plates.map((other) => other.y)) + plate.height + 2;
+      }
+      plates.push(plate);
       this.svg.append(svg('rect', {...plate, class: 'plate'}));
-      this.text(this.right - 8, baseline, label, {'text-anchor': 'end'});
+      this.text(plate.x + width - 4, plate.y + 13, label, {'text-anchor': 'end'});
     }
   }
 

@@ -5,7 +5,7 @@ tooltip.setAttribute('role', 'status');
 let pointed = null;  // the drawing whose cursor is shown
 
 function hideTooltip() {
-  pointed?.cursorLayer.replaceChildren();
+  pointed?.hide();
   pointed = null;
   tooltip.hidden = true;
 }
