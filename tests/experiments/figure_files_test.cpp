@@ -59,11 +59,11 @@ TEST_CASE("figure files: Vega-Lite against words has points with error bars besi
   const std::vector<Figure> figures = unusual_figures();
   const auto figure =
       std::find_if(figures.begin(), figures.end(), [](const Figure& f) { return f.name == "categories"; });
-  const json layers = specification(*figure)["layer"];
+  json layers = specification(*figure)["layer"];
   REQUIRE(layers.size() == 2);
   CHECK(layers[0]["mark"] == "rule");
   CHECK(layers[1]["mark"] == json({{"type", "point"}, {"filled", true}}));
-  for (const json& layer : layers) CHECK(layer["encoding"]["xOffset"]["field"] == "encoding");
+  for (json& layer : layers) CHECK(layer["encoding"]["xOffset"]["field"] == "encoding");
 }
 
 TEST_CASE("figure files: Vega-Lite of a heat map with panels, choices and a slider") {
