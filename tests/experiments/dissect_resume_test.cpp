@@ -44,8 +44,10 @@ struct Twins {
   }
 
   // Dissects the second run, and sends the signal as soon as the file of its ablations has as many lines.
-  CommandResult stop_at(int64_t lines, int signal) const {
-    RunningPhasor running({"dissect", stopped.string(), "--quiet"});
+  CommandResult stop_at(int64_t lines, int signal, const std::vector<std::string>& more = {}) const {
+    std::vector<std::string> arguments = {"dissect", stopped.string(), "--quiet"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    RunningPhasor running(arguments);
     while (running.is_running() && lines_of(log) < lines) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     running.send(signal);
     return running.finish();
@@ -100,4 +102,15 @@ TEST_CASE("dissect: what was left with other settings is dropped, and that is sa
   CHECK(holds(other.err, "ablations.jsonl is of other weights or settings; its "));
   CHECK(!fs::exists(twins.log));
   twins.check_ends_alike();
+}
+
+TEST_CASE("dissect: stopped while it measures in another way, a whole dissection stays as it is") {
+  const Twins twins;
+  fs::copy_file(twins.whole / "dissection.json", twins.stopped / "dissection.json");
+  REQUIRE(twins.stop_at(5, SIGINT, {"--set", "dissect.edge=0.2"}).exit_code == 130);
+  CHECK((text_of(twins.stopped / "dissection.json") == text_of(twins.whole / "dissection.json")));
+  const CommandResult finished =
+      run_phasor({"dissect", twins.stopped.string(), "--quiet", "--set", "dissect.edge=0.2"});
+  REQUIRE_MESSAGE(finished.exit_code == 0, finished.err);
+  CHECK((text_of(twins.stopped / "dissection.json") != text_of(twins.whole / "dissection.json")));
 }

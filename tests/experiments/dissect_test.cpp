@@ -343,3 +343,30 @@ TEST_CASE("report: a dissection that lacks a measurement renders, and says so") 
   CHECK(holds(run_phasor({"report", run.string()}).out, "undecided"));
   CHECK(holds(text_of(run / "dissection.html"), "u_depth of rope was not measured"));
 }
+
+TEST_CASE("dissect: of a question with other encodings, those that turn components are taken apart") {
+  const Trained place;
+  const fs::path out = place.folder / "all";
+  const std::vector<std::string> settings = {"corpus=file:" + (place.folder / "text.txt").string(),
+                                             "run.encodings=[rope,alibi]",
+                                             "run.seeds=1",
+                                             "train.steps=4",
+                                             "train.batch=4",
+                                             "train.length=16",
+                                             "train.warmup_steps=2",
+                                             "model.width=16",
+                                             "model.hidden=24",
+                                             "eval.bytes=512",
+                                             "dissect.bytes=128",
+                                             "dissect.windows=4",
+                                             "dissect.sequences=8"};
+  const CommandResult run =
+      run_phasor(with_settings({"run", "all_encodings", "--quiet", "--out", out.string()}, settings, {}));
+  REQUIRE_MESSAGE(run.exit_code == 0, run.err);
+  const CommandResult result = dissected(out);
+  REQUIRE_MESSAGE(result.exit_code == 0, result.err);
+  CHECK(result.err == "left out, because they turn no components: alibi\n");
+  CHECK(fs::exists(out / "rope-seed1/dissection.json"));
+  CHECK(!fs::exists(out / "alibi-seed1/dissection.json"));
+  CHECK(holds(result.out, "alibi"));  // in the tables of perplexity
+}
