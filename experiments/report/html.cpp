@@ -33,6 +33,7 @@ tbody th{color:var(--ink);font-size:16px}
 figure{margin:20px 0 28px;overflow-x:auto}
 svg{display:block;width:100%;min-width:560px;height:auto}
 pre{background:var(--tint);padding:14px 16px;border-radius:4px;font:13px/1.5 ui-monospace,monospace;white-space:pre-wrap}
+@media (max-width:600px){main{padding:24px 16px 48px}th,td,tbody th{font-size:14px;padding-right:10px}.number{padding:6px 0 6px 10px}figure{padding-right:12px}figure svg{min-width:0;overflow:visible}figure text{font-size:19px}figure text[font-weight="600"]:not([x="0"]){font-size:16px}}
 @media print{:root{color-scheme:light}main{max-width:none;padding:0}h2,caption{break-after:avoid}figure,tr,.verdict,.banner{break-inside:avoid}pre,.verdict,.banner{border:1px solid #999}}
 )";
 

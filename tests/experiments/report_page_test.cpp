@@ -283,6 +283,36 @@ TEST_SUITE("full") {
     CHECK(page.run(width).get<double>() < before - 50);
   }
 
+  TEST_CASE("page: at 400 pixels tables and charts are whole without a sideways scroll") {
+    const TemporaryFolder folder;
+    Section section;
+    section.tables = {{.columns = {"encoding", "64 = L/2", "128 = L", "256 = 2L", "512 = 4L", "1024 = 8L"},
+                       .rows = {{"rope", "4.476", "4.350", "8.297", "15.538", "21.511"}},
+                       .caption = "Perplexity per byte"}};
+    section.charts = {{.title = "Perplexity per byte against the length of the window",
+                       .x_label = "length of the window (tokens)",
+                       .y_label = "perplexity per byte",
+                       .log_x = true,
+                       .series = {{"rope", {64, 128, 256, 512, 1024}, {4.5, 4.4, 8.3, 15.5, 21.5}},
+                                  {"ntk_by_parts", {64, 128, 256, 512, 1024}, {4.5, 4.4, 4.8, 5.8, 7.4}}},
+                       .marks = {{128, "L"}}}};
+    write_text(folder / "report.html", html({.title = "Held-out text", .sections = {section}}));
+    Browser& page = testing::browser();
+    page.open(folder / "report.html", {.width = 400});
+    CHECK(page.run(R"(
+        return [...document.querySelectorAll('.wide, figure')].map(part => part.scrollWidth <= part.clientWidth))") ==
+          json({true, true}));
+    CHECK(page.run(R"(
+        const {right} = document.querySelector('figure').getBoundingClientRect();
+        return [...document.querySelectorAll('figure text')].filter(text => text.getBoundingClientRect().right > right)
+            .map(text => text.textContent))") == json::array());
+    // Letters are at least 7 pixels high in all, ticks 8.
+    CHECK(page.run(R"(
+        const svg = document.querySelector('figure svg'), scale = svg.getBoundingClientRect().width / 760;
+        return [...svg.querySelectorAll('text')].every(text => parseFloat(getComputedStyle(text).fontSize) * scale > 7))") ==
+          true);
+  }
+
   TEST_CASE("page: lightness alone tells values apart, and small ones lie near the ground") {
     const TemporaryFolder folder;
     Figure diverging = contribution_figure(), sequential = contribution_figure();
