@@ -121,6 +121,12 @@ std::string verdict_text(const std::string& question, const Finding& finding) {
   return text;
 }
 
+std::string seeds_text(const std::vector<Group>& groups) {
+  const size_t seeds = groups.at(0).seeds.size();
+  return seeds == 1 ? "one seed (±: 95 % over the windows of a probe)"
+                    : fmt::format("{} seeds (±: 95 % over seeds)", seeds);
+}
+
 class Gallery {
  public:
   explicit Gallery(const std::vector<Group>& groups) : groups_(groups) {}
@@ -170,10 +176,8 @@ class Gallery {
   }
 
   DissectionView view() const {
-    const size_t seeds = groups_.at(0).seeds.size();
-    const std::string on = seeds == 1 ? "one seed (±: 95 % over the windows of a probe)"
-                                      : fmt::format("{} seeds (±: 95 % over seeds)", seeds);
-    DissectionView view{.sections = sections_, .verdicts = "Claims of the paper, judged on " + on + "\n\n" + verdicts_};
+    DissectionView view{.sections = sections_,
+                        .verdicts = "Claims of the paper, judged on " + seeds_text(groups_) + "\n\n" + verdicts_};
     std::erase_if(view.sections, [](const Section& section) { return section.figures.empty(); });
     return view;
   }
@@ -425,7 +429,10 @@ DissectionView dissection_view(const std::vector<Group>& groups) {
       "Scores and positions",
       "Claims are those of Chen et al. (HoPE, arXiv:2410.21216) as its abstract and second-hand accounts give "
       "them. Definitions and bars are Phasor's own; they stand with each verdict, and settings change them. "
-      "A component is a pair of channels that turns together; L is the training length.");
+      "A component is a pair of channels that turns together; L is the training length.\n\n"
+      "Judged on " +
+          seeds_text(groups) +
+          (groups.at(0).seeds.size() == 1 ? ": another seed may say otherwise (run.seeds)." : "."));
   u_shape_figures(gallery);
   gallery.section("Scores by component and distance");
   score_figures(gallery);

@@ -105,7 +105,7 @@ std::string figure_html(const Figure& figure) {
       "<div class=\"stage\"></div>\n<noscript><p>The drawing needs a browser that runs scripts.</p></noscript>\n"
       "<script type=\"application/json\">{}</script>\n{}</article>\n",
       figure.name, escaped(figure.question), badge(figure.verdict),
-      item(figure.verdict == Verdict::shown ? "Shown" : "Measured", figure.measured), item("Claim", figure.claim),
+      item(figure.verdict == Verdict::shown ? "Drawn" : "Measured", figure.measured), item("Claim", figure.claim),
       figure_json(figure),
       figure.command.empty()
           ? ""

@@ -72,12 +72,16 @@ class HeatMap extends Drawing {
     this.element.prepend(canvas);
   }
 
-  // Horizontal lines at values of y, their labels on them at the right end, left of one that it would touch, or
-  // below all where there is no room.
+  // Horizontal lines at values of y. The label of a single one stands above the map, of which it hides nothing; those of
+  // several on their lines at the right end, left of one that they would touch, or below all where there is no room.
   drawMarksOfY() {
     const plates = [], marks = this.figure.marksOf(this.figure.y).filter((mark) => this.yAxis.axis.contains(mark.at));
     for (const mark of marks)
       this.markLine(`M${rounded(this.left)} ${rounded(this.yAxis.axis.at(mark.at))}H${rounded(this.right)}`);
+    if (marks.length === 1) {
+      this.text(this.right, this.top - 6, fitted(`┄ ${marks[0].label}`, (this.right - this.left) / 2), {'text-anchor': 'end'});
+      return;
+    }
     for (const mark of marks) {
       const y = this.yAxis.axis.at(mark.at);
       const label = fitted(mark.label, this.right - this.left - 16), width = textWidth(label) + 8;
