@@ -209,7 +209,7 @@ void build(CLI::App& program, Arguments& arguments) {
   dissect->add_flag("--export", arguments.dissect.exports, "every figure as CSV and Vega-Lite, into RUN/figures");
   dissect
       ->add_option("--site", arguments.dissect.sites,
-                   "its values for NumPy, into RUN/figures: q_rotated, score, ...")
+                   "its values for NumPy (q_rotated, score, pattern, ...)")
       ->type_name("SITE")
       ->allow_extra_args(false);
   add_settings(*dissect, arguments);
