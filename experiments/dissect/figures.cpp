@@ -199,11 +199,11 @@ class Gallery {
     const bool one_each = std::ranges::all_of(groups_, [](const Group& group) { return group.seeds.size() == 1; });
     figure.half_widths = over_seeds;
     if (!over_seeds.empty()) {
-      figure.measured += " Bands: 95 % intervals over seeds.";
+      figure.measured += " Intervals: 95 %, over seeds.";
     } else if (const std::optional<Stacked> within = stacked(groups_, figure.name + "_half_width");
                within && one_each && within->means.dimensions == figure.means.dimensions) {
       figure.half_widths = within->means.values;
-      figure.measured += " Bands: 95 % intervals over windows, one seed.";
+      figure.measured += " Intervals: 95 %, over windows, one seed.";
     }
   }
 
@@ -319,7 +319,7 @@ void score_figures(Gallery& gallery) {
   gallery.add({.name = "decay",
                .question = "Do the frequencies alone make scores decay?",
                .axes = {encodings_as(Role::series), distances()},
-               .value_label = "score of equal queries and keys"},
+               .value_label = "mean of cos over the components"},
               frequencies_finding);
 }
 

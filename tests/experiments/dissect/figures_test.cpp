@@ -35,12 +35,12 @@ TEST_CASE("figures: bands are over the seeds, or over the windows of one; where 
   const Figure of_windows = depth_figure({one});
   REQUIRE(of_windows.half_widths.size() == 2);
   CHECK(of_windows.half_widths[1] == doctest::Approx(0.2));
-  CHECK(of_windows.measured.ends_with("Bands: 95 % intervals over windows, one seed."));
+  CHECK(of_windows.measured.ends_with("Intervals: 95 %, over windows, one seed."));
   const Figure of_seeds = depth_figure({two});
   REQUIRE(of_seeds.half_widths.size() == 2);
   CHECK(of_seeds.half_widths[0] == doctest::Approx(12.7062).epsilon(1e-5));  // t(1) of two values 2 apart
-  CHECK(of_seeds.measured.ends_with("Bands: 95 % intervals over seeds."));
+  CHECK(of_seeds.measured.ends_with("Intervals: 95 %, over seeds."));
   const Figure of_both = depth_figure({one, two});
   CHECK(of_both.half_widths.empty());
-  CHECK(of_both.measured.find("Bands") == std::string::npos);
+  CHECK(of_both.measured.find("Intervals") == std::string::npos);
 }
