@@ -65,7 +65,7 @@ bool trained_alike(const ReadModel& a, const ReadModel& b) {
 }
 
 // Those that were trained alike, but for the seed, make a group. One that was measured in another way than the first of
-// its group is no part of a mean with it, which goes into `problems`.
+// its group, or after another step, is no part of a mean with it, which goes into `problems`.
 std::vector<Group> groups_of(const std::vector<ReadModel>& models, std::vector<std::string>& problems) {
   std::vector<Group> groups;
   std::vector<const ReadModel*> firsts;
@@ -76,6 +76,10 @@ std::vector<Group> groups_of(const std::vector<ReadModel>& models, std::vector<s
     if (same != firsts.end() && !((*same)->settings.dissect == model.settings.dissect)) {
       problems.push_back(fmt::format("{} seed {} was dissected with other settings than seed {}", model.label,
                                      model.settings.train.seed, (*same)->settings.train.seed));
+    } else if (same != firsts.end() && (*same)->dissection->step != model.dissection->step) {
+      problems.push_back(fmt::format("{} seed {} was dissected after {} steps, seed {} after {}", model.label,
+                                     model.settings.train.seed, model.dissection->step, (*same)->settings.train.seed,
+                                     (*same)->dissection->step));
     } else if (same != firsts.end()) {
       groups[static_cast<size_t>(same - firsts.begin())].seeds.push_back(*model.dissection);
     } else {

@@ -8,6 +8,7 @@
 #include "core/error.hpp"
 #include "experiments/dissect/dissection.hpp"
 #include "experiments/dissect/measure.hpp"
+#include "experiments/run_folder.hpp"
 #include "tests/support/browser.hpp"
 #include "tests/support/command.hpp"
 
@@ -212,6 +213,10 @@ TEST_CASE("dissect refuses what it cannot take apart, in one line, before any wo
   CHECK(holds(refusal(dissected(run, {"--set", "dissect.edgy=1"}), 2), "did you mean 'dissect.edge'?"));
   CHECK(holds(refusal(dissected(run, {"--site", "q_rotatd"}), 2), "did you mean 'q_rotated'?"));
   CHECK(holds(refusal(dissected(run, {"--site", "q_far"}), 2), "site q_far is of encodings with a far rotation"));
+  {
+    const RunFolder held(run, settings_of_run(run), Resume::yes);
+    CHECK(holds(refusal(dissected(run), 6), "another run holds"));
+  }
   CHECK(!fs::exists(run / "dissection.json"));
 
   fs::create_directory(place.folder / "untrained");
@@ -255,6 +260,13 @@ TEST_CASE("report: several runs side by side, seeds averaged, others told apart;
   CHECK(holds(both, "What does HoPE change?"));
   CHECK(!holds(both, "Not all of it is here"));
   CHECK(holds(text_of(page), "(2 seeds)"));
+  Dissection early = load_dissection(second / "dissection.json");
+  const Dissection late = early;
+  early.step = 6;
+  save_dissection(second / "dissection.json", early);
+  CHECK(holds(report({rope, second}), "rope seed 2 was dissected after 6 steps, seed 1 after 12"));
+  CHECK(!holds(text_of(page), "(2 seeds)"));
+  save_dissection(second / "dissection.json", late);
   CHECK(holds(report({rope, wide}), "rope (wide)"));
   CHECK(holds(text_of(page), "rope (wide): model.hidden (24 there, 32 here)"));
   fs::copy(rope, place.folder / "copy", fs::copy_options::recursive);

@@ -62,6 +62,17 @@ TEST_CASE("snapshots: the weights of the step, as its checkpoint has them") {
   CHECK(bit_mismatch(head(of_snapshot), head(untrained)) != "");
 }
 
+TEST_CASE("snapshots: those after the step at which a training goes on are removed") {
+  const TemporaryFolder place;
+  const Settings s = small_settings();
+  const Transformer model(model_shape(s), 1);
+  for (const int64_t step : {1, 2, 5, 10}) save_snapshot(place.path(), s, model.parameters(), step);
+  remove_later_snapshots(place.path(), 5);
+  std::vector<int64_t> steps;
+  for (const CheckpointPlace& snapshot : snapshots(place.path())) steps.push_back(snapshot.step);
+  CHECK(steps == std::vector<int64_t>{1, 2, 5});
+}
+
 TEST_CASE("snapshots: another run's, or a checkpoint in their place, is refused and changes nothing") {
   const TemporaryFolder place;
   const Settings s = small_settings();
