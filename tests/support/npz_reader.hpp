@@ -18,7 +18,7 @@ struct NpyArray {
   template <class T>
   std::vector<T> values() const {
     std::vector<T> result(data.size() / sizeof(T));
-    std::memcpy(result.data(), data.data(), data.size());
+    if (!data.empty()) std::memcpy(result.data(), data.data(), data.size());
     return result;
   }
 };
