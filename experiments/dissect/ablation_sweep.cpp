@@ -235,15 +235,11 @@ AblationSweep ablation_sweep(const Transformer& model, const Split& text, const 
 
   int64_t done = std::ssize(jobs) - std::ssize(left);
   Progress progress(label, std::ssize(jobs), quiet, done);
-  for (const Job& job : left) {
+  const auto effect_of = [&](const Job& job) {
     const Transformer changed = ablated(model, components, job.ablation, job.which, means);
     AblationEffect effect;
     for (size_t i = 0; i < lengths.size(); ++i) {
-      if (const int signal = remembered_signal()) {
-        progress.finish();
-        throw Interrupted(signal, fmt::format("{}: stopped after {} of {}{}", label, done, jobs.size(),
-                                              log ? "; the same command goes on there" : ""));
-      }
+      if (const int signal = remembered_signal()) throw Interrupted(signal, "");
       const Evaluation e = evaluate(changed, text.held_out, lengths[i], settings.bytes);
       const Interval change = change_of(intact[i].loss_by_window, e.loss_by_window);
       effect.loss.push_back(change.mean);
@@ -253,6 +249,17 @@ AblationSweep ablation_sweep(const Transformer& model, const Split& text, const 
       const Probe::Answer answer = probe.of(changed);
       effect.u_depth = differences(intact_answer.u_depth, answer.u_depth);
       effect.head_score = differences(intact_answer.head_score, answer.head_score);
+    }
+    return effect;
+  };
+  for (const Job& job : left) {
+    AblationEffect effect;
+    try {
+      effect = effect_of(job);
+    } catch (const Interrupted& interrupted) {  // by this loop or inside a probe: either way, so much is kept
+      progress.finish();
+      throw Interrupted(interrupted.signal, fmt::format("{}: stopped after {} of {}{}", label, done, jobs.size(),
+                                                        log ? "; the same command goes on there" : ""));
     }
     if (log) log->add(job.ablation, job.which, effect);
     put(sweep, job, effect);
