@@ -142,7 +142,7 @@ class Gallery {
     const std::optional<Stacked> measured = stacked(groups_, sight.name);
     if (!measured || measured->means.dimensions.size() != sight.axes.size()) return;
     const Finding finding = find ? found(find) : Finding();
-    if (find && !finding.claim.empty())
+    if (finding.verdict != Verdict::shown)
       verdicts_ += (verdicts_.empty() ? "" : "\n") + verdict_text(sight.question, finding);
     Figure figure{.name = sight.name,
                   .question = sight.question,

@@ -12,7 +12,7 @@ namespace phasor {
 // What a page and a terminal show of dissected models.
 struct DissectionView {
   std::vector<Section> sections;  // in the order of their questions; what was not measured has no figure
-  std::string verdicts;           // the questions with a claim, their verdicts and bars, within 80 columns
+  std::string verdicts;           // the questions that were judged, their verdicts and bars, within 80 columns
 };
 DissectionView dissection_view(const std::vector<Group>& groups);
 

@@ -6,21 +6,21 @@
 
 #include "core/error.hpp"
 #include "experiments/dissect/judged.hpp"
+#include "experiments/dissect/score_range.hpp"
 
 namespace phasor {
 namespace {
 
-constexpr double range_bar = 0.01;  // the share of pairs outside from which scores leave their range
-constexpr double decay_bar = 0.1;   // of the score of equal queries and keys, which is 1 at distance 0
-constexpr double sink_bar = 0.3;    // of the attention (Gu et al., arXiv:2410.10781)
-constexpr double cost_bar = 0.05;   // nats per byte
+constexpr double decay_bar = 0.1;  // of the score of equal queries and keys, which is 1 at distance 0
+constexpr double sink_bar = 0.3;   // of the attention (Gu et al., arXiv:2410.10781)
+constexpr double cost_bar = 0.05;  // nats per byte
 
 std::string range_definition(const Judged& judged) {
   return fmt::format(
       "range: the lowest and the highest of {} held-out windows of L tokens, by head; left where more than {:g} % of "
       "the "
       "pairs at a distance are outside; {}",
-      judged.group().settings.dissect.windows, 100 * range_bar, judged.seeds_text());
+      judged.group().settings.dissect.windows, 100 * left_range, judged.seeds_text());
 }
 
 }  // namespace
@@ -46,7 +46,7 @@ Finding beyond_range_finding(const std::vector<Group>& groups) {
     most = std::max(most, most_in_layer);
     finding.numbers.push_back({fmt::format("layer {}, largest share outside", layer), most_in_layer});
   }
-  if (most <= range_bar) {
+  if (most <= left_range) {
     finding.measured =
         fmt::format("{}: no component leaves its range ({}).", judged.group().label, range_definition(judged));
     judged.decide(finding, Verdict::undecided);
@@ -75,7 +75,7 @@ Finding first_layer_finding(const std::vector<Group>& groups) {
       const double distance = distances[static_cast<size_t>(d)], share = whole.at({layer, d});
       if (distance < static_cast<double>(judged.group().settings.train.length)) continue;
       most = std::max(most, share);
-      if (!(share > range_bar) || distance > first_distance) continue;
+      if (!(share > left_range) || distance > first_distance) continue;
       if (distance < first_distance) first_layers.clear();
       first_distance = distance;
       first_layers.push_back(layer);

@@ -16,7 +16,6 @@
 #include "experiments/dissect/u_shape.hpp"
 #include "experiments/evaluation.hpp"
 #include "experiments/progress.hpp"
-#include "experiments/signals.hpp"
 #include "experiments/trainer.hpp"
 
 namespace phasor {
@@ -115,10 +114,6 @@ Texts texts_of(const Settings& s, const Corpus& corpus, const std::vector<int64_
           .repeated = repeated_windows(text.train, repeated_texts, length)};
 }
 
-void stop_if_told() {
-  if (const int signal = remembered_signal()) throw Interrupted(signal, "stopped before the dissection was done");
-}
-
 // A measurement after several steps of the training.
 struct Followed {
   Dimension steps{.name = "step"};
@@ -138,7 +133,6 @@ std::vector<Measurement> through_training(const ModelFolder& folder, const Setti
   const int64_t count = std::ssize(kept_weights) + 2;
   Followed contributions, shares, depths, u_shares;
   const auto add = [&](int64_t index, int64_t step, const Transformer& model) {
-    stop_if_told();
     const Measurement parts = contribution(model, texts.held_out), binned = by_distance_bin(parts);
     const int64_t stride = 1 + std::ssize(binned.values) * count / most_values;
     if ((count - 1 - index) % stride == 0) contributions.add(step, binned, "contribution_by_step");

@@ -105,7 +105,7 @@ Trainings trainings_of_models(const std::vector<ReadModel>& models) {
   std::set<std::string> differences;
   for (const ReadModel& model : models) {
     Settings same = model.settings;
-    same.encoding = models[0].settings.encoding;
+    same.encoding.name = models[0].settings.encoding.name;
     same.train.seed = models[0].settings.train.seed;
     same.eval.lengths = models[0].settings.eval.lengths;  // of an encoding that does not know all positions
     const std::string keys = differing_keys(models[0].settings, same);
@@ -115,8 +115,7 @@ Trainings trainings_of_models(const std::vector<ReadModel>& models) {
   if (differences.empty()) return trainings;
   trainings.text = fmt::format(
       "These runs were trained or measured under different settings. Those of {} stand at the end; the others differ "
-      "from "
-      "them (there, here). ",
+      "from them (there, here).",
       models[0].label);
   for (const std::string& difference : differences) trainings.text += "\n\n" + difference;
   return trainings;
@@ -176,7 +175,7 @@ Answer answer_of_runs(const std::vector<fs::path>& runs) {
     title = experiment.question;
     if (experiment.verdict && problems.empty()) verdict = experiment.verdict(measured, settings);
   }
-  Trainings trainings = runs.size() > 1 ? trainings_of_models(models) : trainings_of(settings);
+  const Trainings trainings = runs.size() > 1 ? trainings_of_models(models) : trainings_of(settings);
   Answer answer;
   answer.report.title = title;
   if (!measured.empty()) answer = comparison_answer(title, verdict, measured, trainings);

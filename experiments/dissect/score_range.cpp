@@ -153,7 +153,7 @@ Measurement leaves_range_at(const Measurement& beyond_range, int64_t train_lengt
     for (int64_t part = 0; part < dimensions[1].size(); ++part)
       for (int64_t bin = dimensions[2].size() - 1; bin >= 0; --bin) {
         const double begin = dimensions[2].numbers[static_cast<size_t>(bin)];
-        if (begin >= static_cast<double>(train_length) && beyond_range.at({layer, part, bin}) > 0.01)
+        if (begin >= static_cast<double>(train_length) && beyond_range.at({layer, part, bin}) > left_range)
           at.at({layer, part}) = begin;
       }
   return at;

@@ -26,8 +26,11 @@ std::vector<int64_t> distance_bins(int64_t length, int64_t train_length);
 // range is of a model of this shape.
 Measurement beyond_range(const Transformer& model, const Measurement& range, const Tensor& ids);
 
-// "leaves_range_at" [layer, component]: the first distance bin from train_length on where the share is above 1 %, NaN
-// if there is none.
+// A share of pairs outside above which scores have left their range.
+constexpr double left_range = 0.01;
+
+// "leaves_range_at" [layer, component]: the first distance bin from train_length on where the share is above
+// left_range, NaN if there is none.
 Measurement leaves_range_at(const Measurement& beyond_range, int64_t train_length);
 
 }  // namespace phasor

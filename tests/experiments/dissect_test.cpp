@@ -269,6 +269,9 @@ TEST_CASE("report: several runs side by side, seeds averaged, others told apart;
   save_dissection(second / "dissection.json", late);
   CHECK(holds(report({rope, wide}), "rope (wide)"));
   CHECK(holds(text_of(page), "rope (wide): model.hidden (24 there, 32 here)"));
+  const fs::path other_base = place.train("other_base", {"encoding.base=500"});
+  report({rope, other_base});
+  CHECK(holds(text_of(page), "rope (other_base): encoding.base (10000.0 there, 500.0 here)"));
   fs::copy(rope, place.folder / "copy", fs::copy_options::recursive);
   CHECK(holds(refusal(run_phasor({"report", rope.string(), (place.folder / "copy").string()}), 2),
               "hold the same training, rope with seed 1; name each once"));
@@ -352,7 +355,7 @@ TEST_CASE("report: a dissection that lacks a measurement renders, and says so") 
   Dissection without_depth = whole;
   std::erase_if(without_depth.measurements, [](const Measurement& m) { return m.name == "u_depth"; });
   save_dissection(run / "dissection.json", without_depth);
-  CHECK(holds(run_phasor({"report", run.string()}).out, "undecided"));
+  CHECK(holds(run_phasor({"report", run.string()}).out, "Does the model learn a U-shape? undecided"));
   CHECK(holds(text_of(run / "dissection.html"), "u_depth of rope was not measured"));
 }
 
