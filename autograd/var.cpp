@@ -42,6 +42,13 @@ void Var::assign(Tensor value) const {
   ++node_->changes;
 }
 
+void Var::move_to(Device device) const {
+  require<GradientError>(is_leaf(), "move_to", "only a leaf can be moved");
+  if (node_->leaf_value.is_on(device)) return;
+  node_->leaf_value = node_->leaf_value.to(device);
+  ++node_->changes;
+}
+
 Tensor Var::value_to_change() const {
   require<GradientError>(is_leaf(), "value_to_change", "only a leaf may be changed");
   ++node_->changes;
@@ -82,7 +89,7 @@ Var record(const char* op, Tensor value, std::vector<Var> parents, Rule rule) {
   var.node_->number = nodes_created++;
   var.node_->rule = std::move(rule);
   var.node_->inputs.reserve(parents.size());
-  for (const Var& parent : parents) var.node_->inputs.push_back({parent.node(), parent.shape(), parent.dtype()});
+  for (const Var& parent : parents) var.node_->inputs.push_back({parent.node(), parent.shape(), parent.dtype(), parent.device()});
   return var;
 }
 
@@ -192,6 +199,8 @@ Tensor checked(const Node& node, size_t i, Tensor gradient) {
                          i, " of shape ", input.shape);
   require<GradientError>(gradient.dtype() == input.dtype, "backward", "the rule of '", node.op, "' returned ",
                          gradient.dtype(), " for input ", i, " of ", input.dtype);
+  require<GradientError>(gradient.device() == input.device, "backward", "the rule of '", node.op,
+                         "' returned a gradient on ", gradient.device(), " for input ", i, " on ", input.device);
   if (gradient.shape() == input.shape) return gradient;
   bool broadcasts = input.shape.rank() <= gradient.rank();
   for (int axis = 1; broadcasts && axis <= input.shape.rank(); ++axis)
@@ -206,7 +215,7 @@ Tensor checked(const Node& node, size_t i, Tensor gradient) {
 Gradients backward(const Var& loss) {
   require(loss.size() == 1, "backward", "the loss must be one number, has shape ", loss.shape(),
           "; reduce it, or give a cotangent");
-  return backward(loss, Tensor::full(loss.shape(), 1, loss.dtype()));
+  return backward(loss, Tensor::full(loss.shape(), 1, loss.dtype(), loss.device()));
 }
 
 Gradients backward(const Var& output, Tensor cotangent) {

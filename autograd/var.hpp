@@ -55,12 +55,16 @@ class Var {
 
   const Shape& shape() const { return value().shape(); }
   Dtype dtype() const { return value().dtype(); }
+  Device device() const { return value().device(); }
   int rank() const { return value().rank(); }
   int64_t size() const { return value().size(); }
   int64_t extent(int axis) const { return value().extent(axis); }
 
   // Replaces the value of a leaf, for every handle to it. Shape and dtype must stay. GradientError if not a leaf.
   void assign(Tensor value) const;
+  // Moves the value of a leaf to the device, for every handle to it. GradientError if not a leaf, DeviceError if the
+  // device is not there.
+  void move_to(Device device) const;
   // The leaf's value for whoever changes it in place (an optimizer); counts as an assign.
   Tensor value_to_change() const;
 
@@ -80,6 +84,7 @@ struct Node {
     std::shared_ptr<Node> node;  // null where no gradient is needed
     Shape shape;
     Dtype dtype;
+    Device device;
   };
   const char* op = "leaf";
   uint64_t number = 0;  // order of creation; parents have smaller numbers

@@ -10,6 +10,8 @@
 #include <mutex>
 #include <vector>
 
+#include "core/cuda.hpp"
+#include "core/device.hpp"
 #include "core/error.hpp"
 
 namespace phasor {
@@ -25,15 +27,8 @@ constexpr bool caches = false;  // a pooled block would hide a use after free fr
 constexpr bool caches = true;
 #endif
 
-// Four sizes per power of two: at most 25 % is wasted, and tensors of nearly the same size share blocks.
 // The sanitizer build keeps the exact size, so that one byte too far is seen.
-size_t block_size(size_t bytes) {
-  if (!caches) return bytes;
-  if (bytes <= 256) return 256;
-  if (bytes > SIZE_MAX / 2) return bytes;  // rounding up could wrap to a small block; system_block refuses this size
-  const size_t step = std::bit_floor(bytes - 1) / 4;
-  return (bytes + step - 1) / step * step;
-}
+size_t block_size(size_t bytes) { return caches ? pooled_block_size(bytes) : bytes; }
 
 struct Pool {
   std::mutex mutex;
@@ -94,26 +89,42 @@ void give_back(void* block, size_t size) {
 
 }  // namespace
 
-MemoryCounts memory_counts() {
+size_t pooled_block_size(size_t bytes) {
+  if (bytes <= 256) return 256;
+  if (bytes > SIZE_MAX / 2) return bytes;  // rounding up could wrap to a small block; nobody has memory for this size
+  const size_t step = std::bit_floor(bytes - 1) / 4;
+  return (bytes + step - 1) / step * step;
+}
+
+MemoryCounts memory_counts(Device device) {
+  if constexpr (kHasCuda)
+    if (device == Device::cuda) return cuda::memory_counts();
   Pool& p = pool();
   const std::lock_guard lock(p.mutex);
   return p.counts;
 }
 
-void reset_peak_memory() {
+void reset_peak_memory(Device device) {
+  if constexpr (kHasCuda)
+    if (device == Device::cuda) return cuda::reset_peak_memory();
   Pool& p = pool();
   const std::lock_guard lock(p.mutex);
   p.counts.peak_bytes = p.counts.bytes_in_use;
 }
 
-void release_cached_memory() {
+void release_cached_memory(Device device) {
+  if constexpr (kHasCuda)
+    if (device == Device::cuda) return cuda::release_cached_memory();
   Pool& p = pool();
   const std::lock_guard lock(p.mutex);
   release_blocks(p);
 }
 
-std::shared_ptr<std::byte> allocate(size_t bytes) {
+std::shared_ptr<std::byte> allocate(size_t bytes, Device device) {
+  require_device("allocate", device);
   if (bytes == 0) return nullptr;
+  if constexpr (kHasCuda)
+    if (device == Device::cuda) return cuda::allocate(bytes);
   const size_t size = block_size(bytes);
   void* block = nullptr;
   {

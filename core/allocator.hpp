@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <memory>
 
+#include "core/dtype.hpp"
+
 namespace phasor {
 
 struct MemoryCounts {
@@ -16,12 +18,16 @@ struct MemoryCounts {
   int64_t system_allocations = 0;  // requests that went to the system
 };
 
-MemoryCounts memory_counts();
-void reset_peak_memory();      // peak_bytes = bytes_in_use
-void release_cached_memory();  // gives every waiting block back to the system
+// Each device has a pool and counts of its own.
+MemoryCounts memory_counts(Device device = Device::cpu);
+void reset_peak_memory(Device device = Device::cpu);      // peak_bytes = bytes_in_use
+void release_cached_memory(Device device = Device::cpu);  // gives every waiting block back to the system
 
-// Uninitialised memory, 64-byte aligned. Throws ResourceError naming the bytes asked for and in use when there is none.
-// Thread-safe. Zero bytes give a null pointer.
-std::shared_ptr<std::byte> allocate(size_t bytes);
+// Uninitialised memory, aligned to 64 bytes (on the GPU, 256). MemoryError naming the bytes asked for, in use and free
+// when there is none; DeviceError if the device is not there. Thread-safe. Zero bytes give a null pointer.
+std::shared_ptr<std::byte> allocate(size_t bytes, Device device = Device::cpu);
+
+// Four sizes per power of two: at most 25 % is wasted, and tensors of nearly the same size share blocks.
+size_t pooled_block_size(size_t bytes);
 
 }  // namespace phasor

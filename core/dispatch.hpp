@@ -21,6 +21,13 @@ decltype(auto) with_float(At at, Dtype dtype, F&& f) {
   }
 }
 
+// f32, f64 and bf16: kernels of the GPU.
+template <class F>
+decltype(auto) with_any_float(At at, Dtype dtype, F&& f) {
+  if (dtype == Dtype::bf16) return f.template operator()<bf16>();
+  return with_float(at, dtype, f);
+}
+
 // f32, f64, i32, i64.
 template <class F>
 decltype(auto) with_number(At at, Dtype dtype, F&& f) {
@@ -34,6 +41,13 @@ decltype(auto) with_number(At at, Dtype dtype, F&& f) {
     default:
       return with_float(at, dtype, f);
   }
+}
+
+// f32, f64, bf16, i32, i64: kernels of the GPU.
+template <class F>
+decltype(auto) with_any_number(At at, Dtype dtype, F&& f) {
+  if (dtype == Dtype::bf16) return f.template operator()<bf16>();
+  return with_number(at, dtype, f);
 }
 
 // i32 and i64: token ids, targets, segments.
@@ -52,6 +66,7 @@ decltype(auto) with_integer(At at, Dtype dtype, F&& f) {
 template <class F>
 decltype(auto) with_any(Dtype dtype, F&& f) {
   if (dtype == Dtype::boolean) return f.template operator()<bool>();
+  if (dtype == Dtype::bf16) return f.template operator()<bf16>();
   return with_number("dispatch", dtype, f);
 }
 

@@ -12,7 +12,7 @@ size_t bytes_per_element(Dtype dtype) {
 }
 
 std::ostream& operator<<(std::ostream& out, Dtype dtype) {
-  constexpr const char* names[] = {"f32", "f64", "i32", "i64", "boolean"};
+  constexpr const char* names[] = {"f32", "f64", "bf16", "i32", "i64", "boolean"};
   return out << names[static_cast<int>(dtype)];
 }
 

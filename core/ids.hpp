@@ -13,7 +13,8 @@ namespace phasor {
 std::vector<int64_t> checked_ids(const char* op, const char* name, const Tensor& ids, int64_t bound,
                                  std::optional<int64_t> ignore = {});
 
-// The same check without the copy, in parallel, for kernels that read ids where they lie.
+// The same check without the copy, in parallel, for kernels that read ids where they lie. While a graph is recorded,
+// ids on the GPU pass unchecked: whoever records checks them on the host.
 void require_ids(const char* op, const char* name, const Tensor& ids, int64_t bound);
 
 }  // namespace phasor

@@ -24,6 +24,13 @@ class StridedLoop {
   int64_t row() const { return row_; }    // length of an innermost row
   int64_t rows() const { return rows_; }  // number of rows
 
+  // The axes that are left, outermost first; the last is the row.
+  int rank() const { return outer_rank_ + 1; }
+  int64_t extent(int axis) const { return axis < outer_rank_ ? outer_extent_[axis] : row_; }
+  int64_t step_along(int axis, int operand) const {
+    return axis < outer_rank_ ? outer_step_[axis][operand] : inner_step_[operand];
+  }
+
   // Offsets of a row.
   std::array<int64_t, N> offsets(int64_t row) const;
 

@@ -18,6 +18,7 @@ std::string text_of(double value) {
   std::snprintf(digits, sizeof digits, "%.4g", value);
   return digits;
 }
+std::string text_of(bf16 value) { return text_of(static_cast<double>(value)); }
 std::string text_of(int64_t value) { return std::to_string(value); }
 std::string text_of(int32_t value) { return std::to_string(value); }
 std::string text_of(bool value) { return value ? "true" : "false"; }
@@ -90,7 +91,8 @@ class Printer {
 
 std::ostream& operator<<(std::ostream& out, const Tensor& x) {
   if (!x.defined()) return out << "no tensor";
-  with_any(x.dtype(), [&]<class T>() { Printer<T>(x).print(out); });
+  const Tensor here = x.to(Device::cpu);
+  with_any(x.dtype(), [&]<class T>() { Printer<T>(here).print(out); });
   return out << "  " << x.shape() << ' ' << x.dtype();
 }
 

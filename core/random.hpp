@@ -1,16 +1,13 @@
-// Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): numbers as a pure function of
-// (seed, stream, counter). No global generator, no state to save, the same integers on every thread and device.
+// Random numbers as a pure function of (seed, stream, counter), by Philox. No global generator, no state to save, the
+// same integers on every thread and device.
 #pragma once
 
-#include <array>
 #include <cstdint>
 
+#include "core/philox.hpp"
 #include "core/tensor.hpp"
 
 namespace phasor {
-
-// The bare block function: 4 x 32 random bits from a counter and a key. Checked against Random123.
-std::array<uint32_t, 4> philox4x32_10(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key);
 
 // A stream of numbers. Streams with different (seed, stream) are independent; `counter` is the next block.
 struct Random {

@@ -7,18 +7,19 @@
 #include "core/allocator.hpp"
 #include "core/arguments.hpp"
 #include "core/axis.hpp"
+#include "core/cuda.hpp"
+#include "core/device.hpp"
 #include "core/dispatch.hpp"
 #include "core/loops.hpp"
 
 namespace phasor {
 
 Tensor Tensor::empty(const Shape& shape, Dtype dtype, Device device) {
-  require<DeviceError>(device == Device::cpu, "tensor", "this build has no ", device, "; it runs on the CPU only");
   int64_t bytes = 0;
   const bool overflow = __builtin_mul_overflow(shape.size(), static_cast<int64_t>(bytes_per_element(dtype)), &bytes);
   require<ResourceError>(!overflow, "tensor", shape, " of ", dtype, " needs more bytes than 63 bits can count");
   Tensor t;
-  t.storage_ = allocate(static_cast<size_t>(bytes));
+  t.storage_ = allocate(static_cast<size_t>(bytes), device);
   t.shape_ = shape;
   t.strides_ = contiguous_strides(shape);
   t.dtype_ = dtype;
@@ -27,14 +28,19 @@ Tensor Tensor::empty(const Shape& shape, Dtype dtype, Device device) {
   return t;
 }
 
-Tensor Tensor::zeros(const Shape& shape, Dtype dtype) {
-  const Tensor t = empty(shape, dtype);
-  if (t.storage_) std::memset(t.storage_.get(), 0, static_cast<size_t>(t.size()) * bytes_per_element(dtype));
+Tensor Tensor::zeros(const Shape& shape, Dtype dtype, Device device) {
+  const Tensor t = empty(shape, dtype, device);
+  const size_t bytes = static_cast<size_t>(t.size()) * bytes_per_element(dtype);
+  if (!t.storage_) return t;
+  if (device == Device::cpu)
+    std::memset(t.storage_.get(), 0, bytes);
+  else if constexpr (kHasCuda)
+    cuda::clear(t.storage_.get(), bytes);
   return t;
 }
 
-Tensor Tensor::full(const Shape& shape, double value, Dtype dtype) {
-  const Tensor t = empty(shape, dtype);
+Tensor Tensor::full(const Shape& shape, double value, Dtype dtype, Device device) {
+  const Tensor t = empty(shape, dtype, device);
   fill(t, value);
   return t;
 }
@@ -214,6 +220,26 @@ Tensor Tensor::to(Dtype dtype) const {
   return copy;
 }
 
+Tensor Tensor::to(Device device) const {
+  if (device == device_) return *this;
+  const Tensor dense = contiguous();
+  Tensor copy = dense;
+  copy.device_ = device;
+  copy.offset_ = 0;
+  const size_t bytes = static_cast<size_t>(size()) * bytes_per_element(dtype_);
+  const std::byte* const from = dense.storage_.get() + dense.offset_ * static_cast<int64_t>(bytes_per_element(dtype_));
+  require_device("tensor", device);
+  if constexpr (kHasCuda) {
+    if (device == Device::cuda) {
+      copy.storage_ = cuda::uploaded(from, bytes);
+    } else {
+      copy.storage_ = allocate(bytes, device);
+      cuda::download(copy.storage_.get(), from, bytes);
+    }
+  }
+  return copy;
+}
+
 template <class T>
 T* Tensor::data() const {
   require<DtypeError>(defined(), "tensor", "asked for ", dtype_of<T>, ", is not defined");
@@ -224,12 +250,13 @@ T* Tensor::data() const {
 template <class T>
 T Tensor::item() const {
   require(size() == 1, "item", "needs exactly one element, has shape ", shape_);
-  return *data<T>();
+  const Tensor here = to(Device::cpu);
+  return *here.data<T>();
 }
 
 template <class T>
 std::vector<T> Tensor::to_vector() const {
-  const Tensor dense = contiguous();
+  const Tensor dense = to(Device::cpu).contiguous();
   // Not a range of pointers: std::vector<bool> packs its elements.
   return std::vector<T>(dense.data<T>(), dense.data<T>() + size());
 }
@@ -241,13 +268,28 @@ std::vector<T> Tensor::to_vector() const {
   template std::vector<T> Tensor::to_vector<T>() const;
 PHASOR_INSTANTIATE(float)
 PHASOR_INSTANTIATE(double)
+PHASOR_INSTANTIATE(bf16)
 PHASOR_INSTANTIATE(int32_t)
 PHASOR_INSTANTIATE(int64_t)
 PHASOR_INSTANTIATE(bool)
 #undef PHASOR_INSTANTIATE
 
 void copy_into(const Tensor& y, const Tensor& x) {
-  require_same_shape("copy", "y", y, "x", x);
+  require_defined("copy", "y", y);
+  require_defined("copy", "x", x);
+  require(y.shape() == x.shape(), "copy", "y is ", y.shape(), ", x is ", x.shape(), "; they must agree");
+  if (y.device() != x.device()) {
+    const Tensor dense = x.to(y.dtype()).contiguous();
+    if constexpr (kHasCuda)
+      if (y.is_on(Device::cuda) && y.is_contiguous() && y.size() > 0 && !cuda::is_capturing())
+        return with_any(y.dtype(), [&]<class T>() {
+          cuda::upload(reinterpret_cast<std::byte*>(y.data<T>()), reinterpret_cast<const std::byte*>(dense.data<T>()),
+                       static_cast<size_t>(y.size()) * sizeof(T));
+        });
+    return copy_into(y, dense.to(y.device()));
+  }
+  if constexpr (kHasCuda)
+    if (y.is_on(Device::cuda)) return cuda::copy_into(y, x);
   const StridedLoop<2> loop(y.shape(), {y.strides(), x.strides()});
   with_any(y.dtype(), [&]<class Y>() {
     with_any(x.dtype(), [&]<class X>() {
@@ -267,6 +309,8 @@ void copy_into(const Tensor& y, const Tensor& x) {
 }
 
 void fill(const Tensor& y, double value) {
+  if constexpr (kHasCuda)
+    if (y.is_on(Device::cuda)) return cuda::fill(y, value);
   with_any(y.dtype(), [&]<class T>() {
     const T v = static_cast<T>(value);
     const StridedLoop<1> loop(y.shape(), {y.strides()});
@@ -277,15 +321,20 @@ void fill(const Tensor& y, double value) {
   });
 }
 
-void require_same_shape(const char* op, const char* name_a, const Tensor& a, const char* name_b, const Tensor& b) {
+void require_same_device(const char* op, const char* name_a, const Tensor& a, const char* name_b, const Tensor& b) {
   require_defined(op, name_a, a);
   require_defined(op, name_b, b);
+  require<DeviceError>(a.device() == b.device(), op, name_a, " ", a.shape(), " is on ", a.device(), ", ", name_b, " ",
+                       b.shape(), " on ", b.device(), "; move one with .to(Device::cuda)");
+}
+
+void require_same_shape(const char* op, const char* name_a, const Tensor& a, const char* name_b, const Tensor& b) {
+  require_same_device(op, name_a, a, name_b, b);
   require(a.shape() == b.shape(), op, name_a, " is ", a.shape(), ", ", name_b, " is ", b.shape(), "; they must agree");
 }
 
 void require_same_dtype(const char* op, const char* name_a, const Tensor& a, const char* name_b, const Tensor& b) {
-  require_defined(op, name_a, a);
-  require_defined(op, name_b, b);
+  require_same_device(op, name_a, a, name_b, b);
   require<DtypeError>(a.dtype() == b.dtype(), op, name_a, " is ", a.dtype(), ", ", name_b, " is ", b.dtype(),
                       "; they must agree");
 }

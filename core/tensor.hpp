@@ -36,9 +36,11 @@ class Tensor {
 
   // New blocks, row-major. `empty` is uninitialised; every other function says what it holds.
   static Tensor empty(const Shape& shape, Dtype dtype, Device device = Device::cpu);
-  static Tensor zeros(const Shape& shape, Dtype dtype);
-  static Tensor full(const Shape& shape, double value, Dtype dtype);
-  static Tensor scalar(double value, Dtype dtype) { return full({}, value, dtype); }
+  static Tensor zeros(const Shape& shape, Dtype dtype, Device device = Device::cpu);
+  static Tensor full(const Shape& shape, double value, Dtype dtype, Device device = Device::cpu);
+  static Tensor scalar(double value, Dtype dtype, Device device = Device::cpu) {
+    return full({}, value, dtype, device);
+  }
   template <class T>
   static Tensor of(const Shape& shape, const std::vector<T>& values);  // ShapeError unless the counts agree
   // Uninitialised, with `like`'s shape and dtype and its order of axes in memory (but no gaps): a kernel that writes
@@ -51,6 +53,7 @@ class Tensor {
   const Strides& strides() const { return strides_; }
   Dtype dtype() const { return dtype_; }
   Device device() const { return device_; }
+  bool is_on(Device device) const { return device_ == device; }
   int rank() const { return shape_.rank(); }
   int64_t size() const { return shape_.size(); }
   int64_t extent(int axis) const { return shape_[axis]; }
@@ -72,8 +75,11 @@ class Tensor {
   Tensor contiguous() const;                 // *this if row-major already, else a row-major copy
   Tensor clone() const;                      // a row-major copy
   Tensor to(Dtype dtype) const;              // converted copy; *this if the dtype is already right
+  // Row-major copy on the device; *this if it is there already. DeviceError if the device is not there.
+  Tensor to(Device device) const;
 
-  // Pointer to the first element. DtypeError unless T is the element type. Writes through it reach every view.
+  // Pointer to the first element. DtypeError unless T is the element type. Writes through it reach every view. Of a
+  // tensor on cuda it is an address on the GPU, for kernels only.
   template <class T>
   T* data() const;
   template <class T>
@@ -81,6 +87,7 @@ class Tensor {
     return {data<T>(), shape_, strides_};
   }
 
+  // From any device; waits for the GPU.
   template <class T>
   T item() const;  // the only element; ShapeError if there is not exactly one
   template <class T>
@@ -104,11 +111,12 @@ class Tensor {
 //    [3,   4]]  [2, 2] f32
 std::ostream& operator<<(std::ostream& out, const Tensor& x);
 
-// y = x for tensors of one shape, any strides; converts between dtypes.
+// y = x for tensors of one shape, any strides; converts between dtypes and copies between devices.
 void copy_into(const Tensor& y, const Tensor& x);
 void fill(const Tensor& y, double value);
 
-// Checks on pairs: hand-written checks per argument get copied wrong.
+// Checks on pairs: hand-written checks per argument get copied wrong. Each checks the device too: DeviceError.
+void require_same_device(const char* op, const char* name_a, const Tensor& a, const char* name_b, const Tensor& b);
 void require_same_shape(const char* op, const char* name_a, const Tensor& a, const char* name_b, const Tensor& b);
 void require_same_dtype(const char* op, const char* name_a, const Tensor& a, const char* name_b, const Tensor& b);
 

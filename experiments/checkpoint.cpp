@@ -148,7 +148,7 @@ void load_snapshot(const fs::path& path, const Settings& settings, const Paramet
   const NamedTensors find(path, file);
   std::vector<Tensor> values;
   for (const Parameter& p : all) values.push_back(find(p.name, p.var.value()));
-  for (size_t i = 0; i < all.size(); ++i) all[i].var.assign(values[i]);
+  for (size_t i = 0; i < all.size(); ++i) all[i].var.assign(values[i].to(all[i].var.device()));
 }
 
 RunPosition load_checkpoint(const fs::path& path, const Settings& settings, const ParameterList& parameters,
@@ -168,8 +168,12 @@ RunPosition load_checkpoint(const fs::path& path, const Settings& settings, cons
     first.push_back(find("adamw.first." + p.name, p.var.value()));
     second.push_back(find("adamw.second." + p.name, p.var.value()));
   }
-  for (size_t i = 0; i < all.size(); ++i) all[i].var.assign(values[i]);
+  for (size_t i = 0; i < all.size(); ++i) all[i].var.assign(values[i].to(all[i].var.device()));
   if (optimizer) {
+    for (size_t i = 0; i < all.size(); ++i) {
+      first[i] = first[i].to(all[i].var.device());
+      second[i] = second[i].to(all[i].var.device());
+    }
     optimizer->first = std::move(first);
     optimizer->second = std::move(second);
     optimizer->steps = steps;

@@ -14,6 +14,7 @@
 #include "experiments/comparison.hpp"
 #include "experiments/corpora/corpus.hpp"
 #include "experiments/explorer/explorer.hpp"
+#include "experiments/machine.hpp"
 #include "experiments/report/text.hpp"
 #include "experiments/resources.hpp"
 #include "experiments/signals.hpp"
@@ -49,6 +50,11 @@ Corpus corpus_after_checks(const Settings& settings) {
   return corpus;
 }
 
+void require_precision(const Settings& s) {
+  require<UsageError>(s.train.precision == "f32" || s.device == Device::cuda, "settings", "train.precision is ",
+                      s.train.precision, ", which runs on a GPU only; needs --device cuda, or f32");
+}
+
 double real(int64_t extent) { return static_cast<double>(extent); }
 
 double matrices_in_mlp(const ModelShape& shape) { return shape.mlp == MlpKind::swiglu ? 3 : 2; }
@@ -74,9 +80,10 @@ void require_memory(const Settings& s) {
   const double in_block = 3 * width + matrices_in_mlp(shape) * real(shape.hidden);
   const double activations = s.train.recompute_blocks ? layers * width + in_block : layers * (width + in_block);
   const double needed = 4 * (4 * weight_count(shape) + tokens * activations);
-  const double available = available_bytes();
+  const double available = available_bytes(s.device);
   require<ResourceError>(needed <= available, "memory", "training needs at least ", std::llround(needed * 1e-6),
-                         " MB, ", std::llround(available * 1e-6), " MB are available; lower model.width (",
+                         " MB, ", std::llround(available * 1e-6), s.device == Device::cuda ? " MB of the GPU" : " MB",
+                         " are available; lower model.width (",
                          s.model.width, "), model.layers (", s.model.layers, ") or train.batch (", s.train.batch,
                          ") x train.length (", s.train.length, "), or raise train.accumulate (", s.train.accumulate,
                          ")");
@@ -122,8 +129,11 @@ enum class MayChange { encoding, encoding_corpus_and_eval };
 
 // UsageError unless `run` holds one model and only what `allowed` names changes; another encoding may take the place of
 // the run's own if neither learns anything.
-RunToRead run_to_read(const char* command, const fs::path& run, const SettingsChanges& changes, MayChange allowed) {
-  const Settings trained = settings_of_run(run);
+RunToRead run_to_read(const char* command, const fs::path& run, const SettingsChanges& changes, MayChange allowed,
+                      Device device) {
+  Settings trained = settings_of_run(run);
+  trained.device = device;
+  require_precision(trained);
   require<UsageError>(trained.run.question == "none", command, run, " answers ", trained.run.question,
                       " with several models; name one of them, such as ",
                       run / (trained.encoding.name + "-seed" + std::to_string(trained.train.seed)));
@@ -174,6 +184,8 @@ int run_command(const std::string& name, const SettingsChanges& changes, const R
                       "these settings are of phasor run ", settings.run.question, "; run.question must be none or ",
                       name);
   settings.run.question = name;
+  settings.device = options.device;
+  require_precision(settings);
   require<UsageError>(settings.encoding.name == experiment.defaults.encoding.name, "run", name,
                       " trains encodings of its own (", list_of(experiment.encodings), "); encoding.name = '",
                       settings.encoding.name, "' would change nothing; use phasor train for one encoding");
@@ -208,14 +220,17 @@ int run_command(const std::string& name, const SettingsChanges& changes, const R
                         .quiet = options.quiet};
   if (!job.folder.finished()) {
     remember_signals();
-    write_file_atomically(job.folder.file("machine.json"), machine_json(thread_count(options.threads)));
+    record_machine(job.folder.path(), thread_count(options.threads));
     with_threads(thread_count(options.threads), [&] { write_answer(job.folder, experiment.run(job)); });
   }
   show(job.folder);
   return 0;
 }
 
-int train_command(const Settings& settings, const RunOptions& options) {
+int train_command(const Settings& asked, const RunOptions& options) {
+  Settings settings = asked;
+  settings.device = options.device;
+  require_precision(settings);
   require<UsageError>(settings.run.seeds == 1, "train", "trains one model; run.seeds = ", settings.run.seeds,
                       " is for phasor run; choose one with --seed");
   require<UsageError>(settings.run.encodings.empty(), "train",
@@ -231,7 +246,7 @@ int train_command(const Settings& settings, const RunOptions& options) {
   const RunFolder folder(path, settings, options.resume);
   if (!folder.finished()) {
     remember_signals();
-    write_file_atomically(folder.file("machine.json"), machine_json(thread_count(options.threads)));
+    record_machine(folder.path(), thread_count(options.threads));
     with_threads(thread_count(options.threads), [&] { train_and_evaluate(settings, corpus, folder, options.quiet); });
   }
   show(folder);
@@ -239,7 +254,8 @@ int train_command(const Settings& settings, const RunOptions& options) {
 }
 
 int eval_command(const fs::path& run, const SettingsChanges& changes, const RunOptions& options) {
-  const auto [trained, settings] = run_to_read("eval", run, changes, MayChange::encoding_corpus_and_eval);
+  const auto [trained, settings] =
+      run_to_read("eval", run, changes, MayChange::encoding_corpus_and_eval, options.device);
   const bool other_encoding = !(settings.encoding == trained.encoding);
   require_encoding(settings);
   const Corpus corpus = corpus_after_checks(settings);
@@ -285,7 +301,7 @@ int generate_command(const fs::path& run, const GenerateArguments& arguments, co
                       "; needs a finite number of at least 0 (0: always the likeliest byte)");
   require<UsageError>(sampling.top_p > 0 && sampling.top_p <= 1, "generate", "--top-p is ",
                       fmt::format("{}", sampling.top_p), "; needs a number above 0, up to 1 (1: all bytes)");
-  const auto [trained, settings] = run_to_read("generate", run, changes, MayChange::encoding);
+  const auto [trained, settings] = run_to_read("generate", run, changes, MayChange::encoding, options.device);
   const ModelShape shape = model_shape(settings);
   ParameterList learned;
   const PositionalEncoding encoding = encoding_of(settings, learned);
@@ -327,11 +343,14 @@ int generate_command(const fs::path& run, const GenerateArguments& arguments, co
 
 // The sizes asked for, or else `defaults`, with the changes.
 static std::vector<BenchSize> bench_sizes_of(const std::vector<std::string>& names,
-                                             const std::vector<std::string>& defaults, const SettingsChanges& changes) {
+                                             const std::vector<std::string>& defaults, const SettingsChanges& changes,
+                                             Device device) {
   std::vector<BenchSize> sizes;
   for (const std::string& name : names.empty() ? defaults : names) {
     BenchSize size = bench_size_named(name);
     size.settings = apply(size.settings, changes);
+    size.settings.device = device;
+    require_precision(size.settings);
     if (!changes.assignments.empty()) size.name += " with --set";
     require_memory(size.settings);
     ParameterList learned;
@@ -346,24 +365,32 @@ int bench_command(const BenchArguments& arguments, const SettingsChanges& change
                       arguments.against, "; the only one known is torch");
   const std::string& name = arguments.name;
   std::vector<std::string> all;
-  for (const BenchSize& size : bench_sizes()) all.push_back(size.name);
+  for (const BenchSize& size : bench_sizes())
+    if (!size.is_for_gpu) all.push_back(size.name);
   const bool all_by_default = name == "memory" && !arguments.quick;
   const std::vector<std::string> defaults =
       all_by_default ? all : std::vector<std::string>{arguments.quick ? "tiny" : "reference"};
-  const std::vector<BenchSize> sizes = bench_sizes_of(arguments.sizes, defaults, changes);
+  const std::vector<BenchSize> sizes = bench_sizes_of(arguments.sizes, defaults, changes, options.device);
   require_address_space(thread_count(options.threads));
-  if (name == "ops" && !arguments.quick)
-    require<ResourceError>(bytes_for_ops <= available_bytes(), "memory", "bench ops needs ", bytes_for_ops * 1e-6,
-                           " MB, ", std::llround(available_bytes() * 1e-6), " MB are available");
+  const bool on_gpu = options.device == Device::cuda;
+  require<UsageError>(!on_gpu || name == "step" || name == "attention" || name == "ops", "bench", name,
+                      " runs on the CPU; --device cuda has step, attention and ops");
+  if (name == "ops" && !arguments.quick) {
+    const double needed = on_gpu ? gpu_bytes_for_ops : bytes_for_ops, available = available_bytes(options.device);
+    require<ResourceError>(needed <= available, "memory", "bench ops needs ", needed * 1e-6, " MB, ",
+                           std::llround(available * 1e-6), " MB are available");
+  }
 
-  const BenchOptions how{.threads = thread_count(options.threads), .quick = arguments.quick};
+  const BenchOptions how{
+      .threads = thread_count(options.threads), .quick = arguments.quick, .device = options.device};
+  const Against against = arguments.against.empty() ? Against::nothing : Against::torch;
   const fs::path page = options.out.empty() ? fs::path("runs") / "scaling.html" : options.out;
   with_threads(how.threads, [&] {
     BenchResult result;
     if (name == "step") {
-      result = bench_step(sizes, arguments.against.empty() ? Against::nothing : Against::torch, how);
+      result = bench_step(sizes, against, how);
     } else if (name == "attention") {
-      result = bench_attention(how);
+      result = bench_attention(against, how);
     } else if (name == "ops") {
       result = bench_ops(how);
     } else if (name == "gemm") {

@@ -13,6 +13,7 @@ namespace phasor {
 // How a command runs, without influence on what it computes.
 struct RunOptions {
   int threads = 0;            // 0: as many as there are cores
+  Device device = Device::cpu;  // where models run
   std::filesystem::path out;  // empty: default_run_path()
   Resume resume = Resume::no;
   bool quiet = false;
@@ -47,7 +48,7 @@ int generate_command(const std::filesystem::path& run, const GenerateArguments& 
 struct BenchArguments {
   std::string name;
   std::vector<std::string> sizes;  // of step, gemm and memory
-  std::string against;             // of step: torch, or empty
+  std::string against;             // of step and attention: torch, or empty
   std::filesystem::path json;
   bool quick = false;
 };

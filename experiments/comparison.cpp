@@ -11,6 +11,7 @@
 
 #include "experiments/corpora/corpus.hpp"
 #include "experiments/progress.hpp"
+#include "experiments/machine.hpp"
 #include "experiments/report/csv.hpp"
 #include "experiments/report/smooth.hpp"
 #include "experiments/report/text.hpp"
@@ -315,7 +316,12 @@ std::string report_text(const Report& report) {
   return text;
 }
 
-void write_answer(const RunFolder& folder, const Answer& answer) {
+void write_answer(const RunFolder& folder, const Answer& of_question) {
+  Answer answer = of_question;
+  if (const std::string mixed = mixed_devices(folder.path()); !mixed.empty()) {
+    answer.report.banner += (answer.report.banner.empty() ? "" : " ") + mixed;
+    answer.text += "\n" + wrapped(mixed, 80) + "\n";
+  }
   write_file_atomically(folder.file("results.txt"), answer.text);
   write_file_atomically(folder.file("report.html"), html(answer.report));
   write_file_atomically(folder.file("results.csv"), answer.results_csv);

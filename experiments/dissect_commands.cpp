@@ -81,10 +81,11 @@ int dissect_command(const DissectArguments& arguments, const SettingsChanges& ch
   const DissectSettings how = dissect_settings(arguments.run, changes);
   std::vector<ModelFolder> models = models_of(arguments.run);
   leave_out_without_components(models);
-  for (const ModelFolder& model : models) {
+  for (ModelFolder& model : models) {
+    model.settings.device = options.device;
     Settings settings = model.settings;
     settings.dissect = how;
-    require_dissectable(settings, available_bytes());
+    require_dissectable(settings, available_bytes(options.device));
     ParameterList ignored;
     require_sites(encoding_of(settings, ignored), settings.encoding.name, sites);
     require<FileError>(!checkpoints(model.path).empty(), "dissect", model.path, " holds no checkpoint; train first");

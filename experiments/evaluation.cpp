@@ -30,6 +30,7 @@ Evaluation evaluate(const Transformer& model, std::span<const uint8_t> text, int
     const Tensor losses =
         cross_entropy_by_row(model.logits(all.inputs.slice(0, first, last)), all.targets.slice(0, first, last))
             .value()
+            .to(Device::cpu)
             .to(Dtype::f64);
     const View<double> at = losses.view<double>();
     for (int64_t window = 0; window < last - first; ++window) {

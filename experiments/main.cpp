@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <new>
 
+#include "core/device.hpp"
 #include "core/error.hpp"
 #include "core/nearest_name.hpp"
 #include "experiments/catalogue.hpp"
@@ -26,7 +27,7 @@ namespace phasor {
 namespace {
 
 struct Arguments {
-  std::string question, list, why, seed, encoding, new_name;
+  std::string question, list, why, seed, encoding, new_name, device = "cpu";
   std::filesystem::path run;
   BenchArguments bench;
   GenerateArguments generate;
@@ -126,6 +127,18 @@ void add_threads(CLI::App& command, Arguments& arguments) {
       ->check(CLI::Range(1, most_threads));
 }
 
+// Also in front of the subcommand.
+void add_device(CLI::App& command, Arguments& arguments) {
+  command.add_option("--device", arguments.device, "cpu, or cuda: the GPU; default: cpu")->type_name("NAME");
+}
+
+Device device_named(const std::string& name) {
+  require<UsageError>(name == "cpu" || name == "cuda", "--device", name, " is no device; needs cpu or cuda");
+  const Device device = name == "cuda" ? Device::cuda : Device::cpu;
+  require_device("phasor", device);
+  return device;
+}
+
 void add_folder(CLI::App& command, Arguments& arguments) {
   command.add_option("--out", arguments.options.out, "folder of the run; default: runs/NAME-HASH")->type_name("DIR");
   command.add_flag("--resume", arguments.resume, "continue an unfinished run, or start it");
@@ -143,7 +156,7 @@ void add_encoding(CLI::App& command, Arguments& arguments) {
 }
 
 void add_sizes(CLI::App& command, Arguments& arguments, const std::string& defaults) {
-  command.add_option("SIZE", arguments.bench.sizes, "reference, small, tiny, large; default: " + defaults)
+  command.add_option("SIZE", arguments.bench.sizes, "reference, small, tiny, large, 124M; default: " + defaults)
       ->type_name("");
   add_settings(command, arguments);
 }
@@ -152,8 +165,9 @@ void build_bench(CLI::App& bench, Arguments& arguments) {
   bench.require_subcommand(1);
   CLI::App* const step = bench.add_subcommand("step", "one training step, and what it is compared with");
   add_sizes(*step, arguments, "reference");
-  step->add_option("--against", arguments.bench.against, "torch: PyTorch's step beside it")->type_name("NAME");
-  bench.add_subcommand("attention", "fused attention, lengths 256 to 8192");
+  CLI::App* const attention = bench.add_subcommand("attention", "fused attention, lengths 256 to 8192");
+  for (CLI::App* const command : {step, attention})
+    command->add_option("--against", arguments.bench.against, "torch: PyTorch beside it")->type_name("NAME");
   bench.add_subcommand("ops", "single ops against a copy of as many bytes");
   CLI::App* const gemm = bench.add_subcommand("gemm", "the matrix products of a step");
   add_sizes(*gemm, arguments, "reference");
@@ -166,18 +180,21 @@ void build_bench(CLI::App& bench, Arguments& arguments) {
     command->add_option("--json", arguments.bench.json, "write the numbers to a file, too")->type_name("FILE");
     command->add_flag("--quick", arguments.bench.quick, "tiny sizes, to see what it prints; no number counts");
     add_threads(*command, arguments);
+    add_device(*command, arguments);
   }
 }
 
 void build(CLI::App& program, Arguments& arguments) {
   program.get_formatter()->column_width(24);
   program.require_subcommand(0, 1);
+  add_device(program, arguments);
 
   CLI::App* const run = program.add_subcommand("run", "answer a question: train, measure, write a report");
   run->add_option("QUESTION", arguments.question, "phasor list questions")->required()->type_name("");
   add_settings(*run, arguments);
   add_seed_and_config(*run, arguments);
   add_threads(*run, arguments);
+  add_device(*run, arguments);
   add_folder(*run, arguments);
   run->add_flag("--quick", arguments.quick, "the question's small form; --config and --set win");
 
@@ -185,12 +202,14 @@ void build(CLI::App& program, Arguments& arguments) {
   add_settings(*train, arguments);
   add_seed_and_config(*train, arguments);
   add_threads(*train, arguments);
+  add_device(*train, arguments);
   add_folder(*train, arguments);
 
   CLI::App* const eval = program.add_subcommand("eval", "measure a trained model again, also at other lengths");
   eval->add_option("RUN", arguments.run, "folder of a run of phasor train")->required()->type_name("");
   add_encoding(*eval, arguments);
   add_threads(*eval, arguments);
+  add_device(*eval, arguments);
 
   CLI::App* const generate = program.add_subcommand("generate", "a text goes on as a trained model would have it");
   generate->add_option("RUN", arguments.run, "folder of a run of phasor train")->required()->type_name("");
@@ -203,6 +222,7 @@ void build(CLI::App& program, Arguments& arguments) {
   generate->add_option("--seed", arguments.generate.seed, "another seed, another text; default: 1")->type_name("N");
   add_encoding(*generate, arguments);
   add_threads(*generate, arguments);
+  add_device(*generate, arguments);
 
   CLI::App* const dissect = program.add_subcommand("dissect", "take trained models apart by frequency component");
   dissect->add_option("RUN", arguments.dissect.run, "folder of a run")->required()->type_name("");
@@ -214,6 +234,7 @@ void build(CLI::App& program, Arguments& arguments) {
       ->allow_extra_args(false);
   add_settings(*dissect, arguments);
   add_threads(*dissect, arguments);
+  add_device(*dissect, arguments);
   add_page(*dissect, arguments, "RUN/dissection.html");
   dissect->add_flag("--quiet", arguments.options.quiet, "no progress line");
 
@@ -255,25 +276,34 @@ void check_subcommand(const CLI::App& parent, const std::string& kind, const cha
   throw UsageError(unknown_name(kind, word, names));
 }
 
+// Where the subcommand stands: behind --device, if that comes first.
+int first_word(int argc, char** argv) {
+  const std::string word = argc > 1 ? argv[1] : "";
+  return word == "--device" ? 3 : word.starts_with("--device=") ? 2 : 1;
+}
+
 int dispatch(int argc, char** argv) {
   CLI::App program("Phasor: what positional encodings do to small transformers.", "phasor");
   Arguments arguments;
   build(program, arguments);
-  const auto word = [&](int index) { return index < argc ? argv[index] : nullptr; };
-  check_subcommand(program, "subcommand", word(1));
-  if (std::string(argv[1]) == "bench") check_subcommand(*program.get_subcommand("bench"), "benchmark", word(2));
-  if (std::string(argv[1]) == "new") check_subcommand(*program.get_subcommand("new"), "kind of file", word(2));
+  const int first = first_word(argc, argv);
+  const auto word = [&](int index) { return first + index < argc ? argv[first + index] : nullptr; };
+  check_subcommand(program, "subcommand", word(0));
+  const std::string subcommand = word(0);
+  if (subcommand == "bench") check_subcommand(*program.get_subcommand("bench"), "benchmark", word(1));
+  if (subcommand == "new") check_subcommand(*program.get_subcommand("new"), "kind of file", word(1));
   try {
     program.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
     print_checked(program.help());
     return 0;
   } catch (const CLI::ParseError& error) {
-    const std::string command = argv[1][0] == '-' ? "" : std::string(argv[1]) + " ";
+    const std::string command = subcommand[0] == '-' ? "" : subcommand + " ";
     throw UsageError("command line: " + std::string(error.what()) + " (phasor " + command + "--help)");
   }
   if (program.get_subcommands().empty()) check_subcommand(program, "subcommand", nullptr);
 
+  arguments.options.device = device_named(arguments.device);
   if (arguments.resume) arguments.options.resume = Resume::yes;
   if (!arguments.encoding.empty()) arguments.changes.assignments.push_back("encoding.name=" + arguments.encoding);
   if (!arguments.seed.empty()) arguments.changes.assignments.push_back("train.seed=" + arguments.seed);
@@ -331,7 +361,8 @@ std::string memory_advice(const std::string& command) {
 }
 
 int checked_main(int argc, char** argv) {
-  const std::string command = argc > 1 ? argv[1] : "";
+  const int first = first_word(argc, argv);
+  const std::string command = first < argc ? argv[first] : "";
   try {
     return dispatch(argc, argv);
   } catch (const Interrupted& interrupted) {

@@ -10,6 +10,7 @@
 #include <string>
 #include <thread>
 
+#include "core/device.hpp"
 #include "core/error.hpp"
 
 namespace phasor {
@@ -29,7 +30,8 @@ void require_address_space(int threads) {
                            " MiB (ulimit -v), or take fewer with --threads");
 }
 
-double available_bytes() {
+double available_bytes(Device device) {
+  if (device == Device::cuda) return static_cast<double>(gpu_properties().free_bytes);
   std::string key;
   double kib = 0;
   for (std::ifstream info("/proc/meminfo"); info >> key;)

@@ -8,8 +8,6 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
-#include <nlohmann/json.hpp>
-#include <thread>
 
 #include "core/error.hpp"
 #include "nn/files.hpp"
@@ -107,21 +105,6 @@ Settings settings_of_run(const fs::path& folder) {
     fail<FileError>("run", folder, " was made by another version of phasor, or changed by hand: ", error.what());
   }
   return settings;
-}
-
-std::string machine_json(int threads) {
-  std::string processor = "unknown", line;
-  for (std::ifstream info("/proc/cpuinfo"); std::getline(info, line);)
-    if (line.rfind("model name", 0) == 0) {
-      processor = line.substr(line.find(':') + 2);
-      break;
-    }
-  nlohmann::ordered_json json;
-  json["processor"] = processor;
-  json["cores"] = std::thread::hardware_concurrency();
-  json["threads"] = threads;
-  json["compiler"] = "GCC " __VERSION__;
-  return json.dump(2) + "\n";
 }
 
 }  // namespace phasor

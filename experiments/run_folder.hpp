@@ -45,7 +45,4 @@ std::filesystem::path default_run_path(const std::string& name, const Settings& 
 // The settings a run was made with. FileError if the folder has none.
 Settings settings_of_run(const std::filesystem::path& folder);
 
-// What may differ between two runs of the same settings: processor, cores, threads, compiler, library versions.
-std::string machine_json(int threads);
-
 }  // namespace phasor

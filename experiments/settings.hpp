@@ -46,6 +46,7 @@ struct TrainSettings {
   int64_t length = 128;
   int64_t accumulate = 1;
   bool recompute_blocks = false;
+  std::string precision = "f32";  // of activations
   double learning_rate = 3e-3;
   double final_learning_rate = 0.1;
   int64_t warmup_steps = 50;
@@ -100,6 +101,8 @@ struct Settings {
   CheckpointSettings checkpoint;
   DissectSettings dissect;
   RunSettings run;
+  // Where the models run: no setting, since what is asked does not depend on it. It is not written and not compared.
+  Device device = Device::cpu;
   bool operator==(const Settings&) const = default;
 };
 
@@ -158,6 +161,8 @@ void visit_settings(S& settings, Visitor&& visit) {
   visit("train.length", "tokens in a window, L", settings.train.length, IntegerRange{2, size});
   visit("train.accumulate", "parts a batch is computed in", settings.train.accumulate, IntegerRange{1, size});
   visit("train.recompute_blocks", "backward computes blocks again", settings.train.recompute_blocks, YesOrNo{});
+  visit("train.precision", "of activations: f32, or bf16 on a GPU", settings.train.precision,
+        OneOf{{"f32", "bf16"}});
   visit("train.learning_rate", "AdamW's, after the warm-up", settings.train.learning_rate, RealRange{0, 100, false});
   visit("train.final_learning_rate", "at the end, as a fraction", settings.train.final_learning_rate, RealRange{0, 1});
   visit("train.warmup_steps", "steps of linear warm-up", settings.train.warmup_steps, IntegerRange{0, count});

@@ -9,8 +9,8 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "core/ops/binary.hpp"
 #include "experiments/checkpoint.hpp"
+#include "experiments/machine.hpp"
 #include "experiments/progress.hpp"
 #include "experiments/signals.hpp"
 #include "nn/files.hpp"
@@ -41,7 +41,8 @@ ModelShape model_shape(const Settings& s) {
           .bias = s.model.bias ? LinearBias::yes : LinearBias::no,
           .head = s.model.head == "tied" ? HeadKind::tied : HeadKind::learned,
           .init = s.model.init == "depth_scaled" ? InitKind::depth_scaled : InitKind::normal,
-          .init_deviation = s.model.init_deviation};
+          .init_deviation = s.model.init_deviation,
+          .activations = s.train.precision == "bf16" ? Dtype::bf16 : Dtype::f32};
 }
 
 PositionalEncoding encoding_of(const Settings& s, ParameterList& learned) {
@@ -52,65 +53,6 @@ PositionalEncoding encoding_of(const Settings& s, ParameterList& learned) {
 int64_t position_limit(const Settings& settings) {
   ParameterList learned;
   return encoding_of(settings, learned).position_limit;
-}
-
-constexpr uint64_t position_stream = 0x706f73;  // "pos"
-
-// The positions of a step's windows: those the encoding draws, or undefined for 0, 1, 2, ...
-static Tensor sampled_positions(const Transformer& model, const Settings& s, int64_t step) {
-  if (!model.encoding().training_positions) return {};
-  // Every step has 2^32 blocks of its own, so that step k is reached without drawing those before it.
-  Random random{.seed = static_cast<uint64_t>(s.train.seed),
-                .stream = position_stream,
-                .counter = static_cast<uint64_t>(step) << 32};
-  return model.encoding()
-      .training_positions(s.train.batch, s.train.length, random)
-      .broadcast_to({s.train.batch, s.train.length});
-}
-
-StepResult training_step(const Transformer& model, AdamW& optimizer, const TokenWindows& batch,
-                         const Settings& settings) {
-  const TrainSettings& t = settings.train;
-  const std::vector<Parameter>& all = model.parameters().all();
-  const int64_t part = t.batch / t.accumulate;
-  const Tensor positions = sampled_positions(model, settings, optimizer.steps);
-  GradientList gradients;
-  double loss = 0;
-  for (int64_t first = 0; first < t.batch; first += part) {
-    // Equal parts: the mean of their means is the mean over the batch.
-    const ForwardOptions forward{.positions = positions.defined() ? positions.slice(0, first, first + part) : Tensor(),
-                                 .recompute_blocks = t.recompute_blocks};
-    const Var part_loss = cross_entropy(model.logits(batch.inputs.slice(0, first, first + part), forward),
-                                        batch.targets.slice(0, first, first + part)) *
-                          (1.0 / static_cast<double>(t.accumulate));
-    loss += part_loss.value().to(Dtype::f64).item<double>();
-    require<NumericError>(std::isfinite(loss), "train", "the loss is ", loss, " at step ", optimizer.steps,
-                          "; lower train.learning_rate (", t.learning_rate, ") or raise train.warmup_steps (",
-                          t.warmup_steps, ")");
-    GradientList of_part = gradients_of(backward(part_loss), model.parameters());
-    if (first == 0) {
-      gradients = std::move(of_part);
-      continue;
-    }
-    for (size_t i = 0; i < gradients.size(); ++i) {
-      // The first part's gradients belong to backward, which may share one among several leaves.
-      if (first == part) gradients[i] = gradients[i].clone();
-      add_into(gradients[i], of_part[i]);
-    }
-  }
-  clip_each(model.parameters(), gradients);
-  const double norm = global_norm(gradients);
-  if (!std::isfinite(norm)) {
-    for (size_t i = 0; i < all.size(); ++i)
-      require<NumericError>(std::isfinite(global_norm({gradients[i]})), "train", "the gradient of '", all[i].name,
-                            "' is not finite at step ", optimizer.steps, "; lower train.learning_rate (",
-                            t.learning_rate, ")");
-    fail<NumericError>("train", "the norm of the gradient overflows at step ", optimizer.steps);
-  }
-  const double rate =
-      learning_rate_at(optimizer.steps, t.steps, t.warmup_steps, t.learning_rate, t.final_learning_rate);
-  optimizer.step(model.parameters(), gradients, rate, clip_factor(norm, t.clip_norm));
-  return {loss, norm, rate};
 }
 
 namespace {
@@ -155,6 +97,7 @@ Transformer train(const Settings& settings, const Corpus& corpus, const RunFolde
                   const TrainerOptions& options) {
   const TrainSettings& t = settings.train;
   Transformer model(model_shape(settings), static_cast<uint64_t>(t.seed));
+  model.move_to(settings.device);
   AdamW optimizer = optimizer_of(settings, model.parameters());
   const std::optional<RunPosition> position = load_newest(folder.path(), settings, model.parameters(), &optimizer);
   require<FileError>(!position || position->corpus_sha256 == corpus.sha256, "train", settings.corpus,
@@ -167,6 +110,7 @@ Transformer train(const Settings& settings, const Corpus& corpus, const RunFolde
     return model;
   }
   require_room(folder.path(), model.parameters(), settings);
+  record_device(folder.path(), settings.device, optimizer.steps);
   remove_later_snapshots(folder.path(), optimizer.steps);
 
   AppendFile metrics(folder.file("metrics.jsonl"), position ? position->metrics_bytes : 0);
@@ -186,30 +130,38 @@ Transformer train(const Settings& settings, const Corpus& corpus, const RunFolde
   using Clock = std::chrono::steady_clock;
   Clock::time_point timed = Clock::now();
   int64_t timed_step = optimizer.steps;
-  while (optimizer.steps < t.steps) {
-    const int64_t step = optimizer.steps;
-    const TokenWindows batch = training_batch(text, t.batch, t.length, static_cast<uint64_t>(t.seed), step);
-    const StepResult result = training_step(model, optimizer, batch, settings);
+  TrainingSteps steps(model, optimizer, settings);
+  const auto start = [&](int64_t step) {
+    steps.start(training_batch(text, t.batch, t.length, static_cast<uint64_t>(t.seed), step));
+  };
+  const auto is_snapshot = [&](int64_t taken) { return std::binary_search(kept_steps.begin(), kept_steps.end(), taken); };
+  const auto is_saved = [&](int64_t taken) { return taken % settings.checkpoint.every == 0 || taken == t.steps; };
+  int signal = 0;
+  for (int64_t taken = optimizer.steps; taken < t.steps;) {
+    const int64_t step = taken++;
+    if (steps.unfinished() == 0) start(step);
+    // The GPU gets the next step before the host waits for this one, unless the parameters are to be read in between.
+    if (steps.runs_ahead() && signal == 0 && taken < t.steps && !is_saved(taken) && !is_snapshot(taken)) start(taken);
+    const StepResult result = steps.finish();
     metrics.append(nlohmann::ordered_json{{"step", step},
                                           {"loss", result.loss},
                                           {"gradient_norm", result.gradient_norm},
                                           {"learning_rate", result.learning_rate}}
                        .dump());
-    progress.update(optimizer.steps, result.loss, t.batch * t.length);
+    progress.update(taken, result.loss, t.batch * t.length);
     if (const double seconds = std::chrono::duration<double>(Clock::now() - timed).count(); seconds >= 1) {
-      const double tokens = static_cast<double>((optimizer.steps - timed_step) * t.batch * t.length);
+      const double tokens = static_cast<double>((taken - timed_step) * t.batch * t.length);
       timing.append(nlohmann::ordered_json{{"step", step}, {"tokens_per_second", tokens / seconds}}.dump());
       timed = Clock::now();
-      timed_step = optimizer.steps;
+      timed_step = taken;
     }
-    if (std::binary_search(kept_steps.begin(), kept_steps.end(), optimizer.steps))
-      save_snapshot(folder.path(), settings, model.parameters(), optimizer.steps);
-    const int signal = remembered_signal();
-    if (signal != 0 || optimizer.steps % settings.checkpoint.every == 0 || optimizer.steps == t.steps) save();
-    if (signal != 0 && optimizer.steps < t.steps) {
+    if (is_snapshot(taken)) save_snapshot(folder.path(), settings, model.parameters(), taken);
+    signal = remembered_signal();
+    if (steps.unfinished() > 0) continue;  // stopped now, the step that has begun would be lost
+    if (signal != 0 || is_saved(taken)) save();
+    if (signal != 0 && taken < t.steps) {
       progress.finish();
-      throw Interrupted(signal,
-                        fmt::format("stopped after step {} of {}; continue with --resume", optimizer.steps, t.steps));
+      throw Interrupted(signal, fmt::format("stopped after step {} of {}; continue with --resume", taken, t.steps));
     }
   }
   progress.finish();
@@ -220,6 +172,7 @@ TrainedModel load_model(const fs::path& folder, const Settings& settings, const 
   Settings reading = settings;
   reading.encoding = encoding;
   Transformer model(model_shape(reading), static_cast<uint64_t>(settings.train.seed));
+  model.move_to(settings.device);
   const std::optional<RunPosition> position = load_newest(folder, settings, model.parameters(), nullptr);
   require<FileError>(position.has_value(), "run", folder, " holds no checkpoint; train first");
   return {model, position->step, position->corpus_sha256};

@@ -5,8 +5,8 @@
 #include "experiments/corpora/corpus.hpp"
 #include "experiments/run_folder.hpp"
 #include "experiments/settings.hpp"
+#include "experiments/training_step.hpp"
 #include "nn/model.hpp"
-#include "nn/optimizer.hpp"
 
 namespace phasor {
 
@@ -18,15 +18,6 @@ PositionalEncoding encoding_of(const Settings& settings, ParameterList& learned)
 
 // Where the positions that it knows end.
 int64_t position_limit(const Settings& settings);
-
-// One optimizer step on one batch: loss, gradients (of settings.train.accumulate equal parts, each times
-// 1 / accumulate, added in the order of the parts: ((g1 + g2) + g3) + ...), clipping of single gradients, then of their
-// global norm, AdamW. Throws NumericError naming the step and what is not finite; the parameters are then unchanged.
-struct StepResult {
-  double loss, gradient_norm, learning_rate;
-};
-StepResult training_step(const Transformer& model, AdamW& optimizer, const TokenWindows& batch,
-                         const Settings& settings);
 
 struct TrainerOptions {
   std::string label;  // in front of the progress line

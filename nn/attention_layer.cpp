@@ -54,14 +54,22 @@ Var AttentionLayer::read(const Var& x, int64_t layer, const AttentionPass& pass)
   Var values = at(Site::v, split_heads(v(x), kv_heads));
   PositionalContext context = pass.context;
   context.layer = layer;
-  context.layer_input = context.key_input = x;
-  context.q = plain_q;
-  context.k = plain_k;
+  // What an encoding computes from content stays in the parameters' dtype, also where activations are stored in bf16.
+  const Dtype stored = x.dtype(), wide = q.weight.dtype();
+  const auto in = [](Dtype dtype, const Var& value) { return value.dtype() == dtype ? value : cast(value, dtype); };
+  const bool reads_content = encoding.features || encoding.bias_of_positions || encoding.transform ||
+                             (encoding.rotation && !encoding.rotation->same_in_every_layer) ||
+                             (encoding.far_rotation && !encoding.far_rotation->same_in_every_layer);
+  const auto content = [&](const Var& value) { return reads_content ? in(wide, value) : value; };
+  context.layer_input = context.key_input = content(x);
+  context.q = content(plain_q);
+  context.k = content(plain_k);
 
   using Side = PositionalEncoding::Side;
   QueriesAndKeys near = {plain_q, plain_k}, far;
   if (encoding.features)
-    near = {encoding.features(plain_q, Side::query, context), encoding.features(plain_k, Side::key, context)};
+    near = {in(stored, encoding.features(context.q, Side::query, context)),
+            in(stored, encoding.features(context.k, Side::key, context))};
   if (encoding.far_rotation) far = turned(near.q, near.k, *encoding.far_rotation, pass.far, context, layout);
   if (encoding.rotation) near = turned(near.q, near.k, *encoding.rotation, pass.tables, context, layout);
   near.q = at(Site::q_rotated, near.q);
@@ -77,7 +85,7 @@ Var AttentionLayer::read(const Var& x, int64_t layer, const AttentionPass& pass)
     near.k = held.k.append(used, near.k.value(), 2);
     values = held.v.append(used, values.value(), 2);
     if (far.k.defined()) far.k = held.far_k.append(used, far.k.value(), 2);
-    if (encoding.bias_of_positions || encoding.transform) context.key_input = held.input.append(used, x.value(), 1);
+    if (encoding.bias_of_positions || encoding.transform) context.key_input = held.input.append(used, context.layer_input.value(), 1);
   }
   context.k_positions = pass.k_positions;
 
@@ -92,7 +100,8 @@ Var AttentionLayer::read(const Var& x, int64_t layer, const AttentionPass& pass)
     AttentionExtras extras{.far_q = far.q, .far_k = far.k, .far_from = encoding.far_from, .transform = {}, .at = {}};
     if (encoding.transform) extras.transform = [&](const Var& scores) { return encoding.transform(scores, context); };
     if (pass.observer) extras.at = [&](ScoreStage stage, const Var& value) { return at(site_of(stage), value); };
-    mixed = attention_unfused(near.q, near.k, values, options, bias, extras);
+    if (far.q.defined()) extras.far_q = in(wide, far.q), extras.far_k = in(wide, far.k);
+    mixed = in(stored, attention_unfused(in(wide, near.q), in(wide, near.k), in(wide, values), options, bias, extras));
   }
   mixed = at(Site::head_out, mixed);
   return reshape(transpose(mixed, 1, 2), {x.extent(0), x.extent(1), heads * head_dim});

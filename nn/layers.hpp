@@ -30,14 +30,22 @@ struct Build {
   }
 };
 
+// A parameter as the activations x are stored: products of bf16 read a bf16 copy, whose gradient comes back in f32.
+inline Var stored_like(const Var& x, const Var& weight) {
+  return weight.dtype() == x.dtype() ? weight : cast(weight, x.dtype());
+}
+
 // y = x W (+ b);  x [..., inputs], weight [inputs, outputs], bias [outputs] or undefined.
 struct Linear {
   Var weight, bias;
   Linear(const std::string& name, int64_t inputs, int64_t outputs, Build build);
-  Var operator()(const Var& x) const { return bias.defined() ? linear(x, weight, bias) : matmul(x, weight); }
+  Var operator()(const Var& x) const {
+    const Var w = stored_like(x, weight);
+    return bias.defined() ? linear(x, w, bias) : matmul(x, w);
+  }
   // residual + y, in the same pass where there is no bias.
   Var onto(const Var& residual, const Var& x) const {
-    return bias.defined() ? residual + (*this)(x) : linear(x, weight, residual);
+    return bias.defined() ? residual + (*this)(x) : linear(x, stored_like(x, weight), residual);
   }
 };
 

@@ -117,7 +117,7 @@ AttentionPass Transformer::pass_for(const Tensor& ids, const ForwardOptions& opt
             op, "segments are ", segments.shape(), ", ids are ", ids.shape(), "; expected [batch or 1, length]");
   }
   Tensor positions = options.positions.defined()
-                         ? options.positions.to(Dtype::f64)
+                         ? options.positions.to(Device::cpu).to(Dtype::f64)
                          : consecutive_positions(length, cache ? static_cast<double>(cache->length()) : 0);
   require(positions.rank() == 2 && (positions.extent(0) == 1 || positions.extent(0) == batch) &&
               positions.extent(1) == length,
@@ -166,6 +166,8 @@ AttentionPass Transformer::pass_for(const Tensor& ids, const ForwardOptions& opt
 
 Var Transformer::logits(const Tensor& ids, const ForwardOptions& options) const {
   const Observer* const observer = options.observer;
+  require<UsageError>(shape_.activations != Dtype::bf16 || device() == Device::cuda, "transformer",
+                      "activations in bf16 need a model on cuda; move it there, or store them in f32");
   Var x = embedding_(ids);
   require<GradientError>(!options.cache || !x.needs_gradient(), "transformer",
                          "a cache holds values only; read inside a NoGradient");
@@ -174,6 +176,7 @@ Var Transformer::logits(const Tensor& ids, const ForwardOptions& options) const 
   require<UsageError>(!options.last_only || length > 0, "transformer", "ids are ", ids.shape(),
                       "; the last token is asked for, and there is none");
   if (encoding_.embed) x = encoding_.embed(x, pass.context);
+  if (shape_.dtype == Dtype::f32 && shape_.activations != Dtype::f32) x = cast(x, shape_.activations);
   x = observed(observer, {Site::embedded, -1}, x);
   const bool recompute = options.recompute_blocks && !(observer && observer->replace);
   for (int64_t layer = 0; layer < shape_.layers; ++layer) {
@@ -190,7 +193,8 @@ Var Transformer::logits(const Tensor& ids, const ForwardOptions& options) const 
   }
   if (options.cache) options.cache->length_ += length;
   x = final_norm_(options.last_only ? slice(x, 1, length - 1, length) : x);
-  return observed(observer, {Site::logits, -1}, head_ ? (*head_)(x) : matmul(x, transpose(embedding_.weight, 0, 1)));
+  const Var head = head_ ? (*head_)(x) : matmul(x, transpose(stored_like(x, embedding_.weight), 0, 1));
+  return observed(observer, {Site::logits, -1}, head.dtype() == shape_.dtype ? head : cast(head, shape_.dtype));
 }
 
 }  // namespace phasor

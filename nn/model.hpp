@@ -37,7 +37,9 @@ struct ModelShape {
   HeadKind head = HeadKind::learned;
   InitKind init = InitKind::normal;
   double init_deviation = 0.02;
-  Dtype dtype = Dtype::f32;
+  Dtype dtype = Dtype::f32;  // of the parameters, and of what follows from positions
+  // What activations are stored in: dtype, or on the GPU bf16. Logits have the parameters' dtype.
+  Dtype activations = Dtype::f32;
 
   // What the encoding is made for; `seed` is the model's, by which its parameters start. UsageError with the formula if
   // heads do not divide width or kv_heads do not divide heads.
@@ -82,6 +84,10 @@ class Transformer {
   // A model that shares all parameters with this one and reads with another encoding: one that is to be compared, or
   // whose rotation has been changed. Its parts are taken as they are; make_encoding() checks them.
   Transformer with_encoding(const PositionalEncoding& encoding) const;
+
+  // Moves the parameters, for every handle to them. Tokens, positions and segments may stay on the CPU. DeviceError.
+  void move_to(Device device) const { parameters_.move_to(device); }
+  Device device() const { return embedding_.weight.device(); }
 
   const ModelShape& shape() const { return shape_; }
   const PositionalEncoding& encoding() const { return encoding_; }

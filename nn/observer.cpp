@@ -1,6 +1,7 @@
 // Calls an observer, and holds it to its contract.
 #include "nn/observer.hpp"
 
+#include "autograd/device.hpp"
 #include "core/nearest_name.hpp"
 
 namespace phasor {
@@ -52,9 +53,9 @@ Site site_named(const std::string& name) {
 
 Var observed(const Observer* observer, Place place, const Var& value) {
   if (!observer || !observer->wants(place.site)) return value;
-  if (observer->read) observer->read(place, value.value());
+  if (observer->read) observer->read(place, value.value().to(Device::cpu));
   if (!observer->replace) return value;
-  const Var replaced = observer->replace(place, value);
+  const Var replaced = on(value.device(), observer->replace(place, value));
   const auto require_same = [&]<class E>(bool same, const auto& got, const auto& needed) {
     require<E>(same, "observer", "site ", name_of(place.site), ", layer ", place.layer, ": returned ", got,
                " in place of ", needed);

@@ -44,6 +44,7 @@ struct Place {
   int64_t layer;  // -1 for embedded and logits
 };
 
+// Values are shown on the CPU, whatever the model runs on: measurements need not know.
 struct Observer {
   std::vector<Site> sites;  // which ones are shown; each once in a forward pass, in the order of computation
   std::function<void(Place, const Tensor& value)> read = {};

@@ -1,6 +1,7 @@
 // AdamW with global-norm clipping, and the learning-rate schedule.
 #pragma once
 
+#include "core/ops/adamw.hpp"
 #include "nn/parameters.hpp"
 
 namespace phasor {
@@ -26,15 +27,29 @@ struct AdamW {
 
   AdamW(const ParameterList& parameters, AdamWOptions options);
 
-  // One step, in place and over all parameters at once:
-  //   g = gradient * gradient_scale
-  //   m = beta1 m + (1 - beta1) g,   v = beta2 v + (1 - beta2) g^2
-  //   w = w (1 - rate * decay) - rate * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)
+  // One step, in place and over all parameters at once, as core/ops/adamw.hpp says,
   // with rate = learning_rate * learning_rate_factor and decay = weight_decay * weight_decay_factor of the parameter.
   // gradient_scale carries the clipping: min(1, limit / norm). Then w is brought back between its parameter's minimum
   // and maximum.
   void step(const ParameterList& parameters, const GradientList& gradients, double learning_rate,
             double gradient_scale = 1);
+};
+
+// The steps of a model on the GPU: clipping and update in one pass, which may be recorded. The optimizer counts them.
+class AdamWOnGpu {
+ public:
+  // `clip_norm` limits the norm of all gradients; 0: no limit.
+  AdamWOnGpu(const ParameterList& parameters, AdamW& optimizer, double clip_norm);
+  // Before each step, outside any recording.
+  void begin(double learning_rate);
+  // Changes the parameters, unless the loss (f64, a number) or the norm is not finite, then or in a step before.
+  void take(const GradientList& gradients, const Tensor& loss) const { pass_.take(gradients, loss); }
+  const Tensor& numbers() const { return pass_.numbers(); }  // as AdamWPass::numbers()
+
+ private:
+  const ParameterList& parameters_;
+  AdamW& optimizer_;
+  AdamWPass pass_;
 };
 
 // Scales each gradient whose norm exceeds its parameter's gradient_clip (ParameterOptions; 0: no limit) down to it. A

@@ -32,6 +32,10 @@ void ParameterList::append(const std::string& prefix, const ParameterList& other
   }
 }
 
+void ParameterList::move_to(Device device) const {
+  for (const Parameter& p : all_) p.var.move_to(device);
+}
+
 const Var& ParameterList::operator[](const std::string& name) const {
   std::string known;
   for (const Parameter& p : all_) {

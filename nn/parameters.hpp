@@ -35,6 +35,8 @@ class ParameterList {
   // Adds the other list's parameters under `prefix`.
   void append(const std::string& prefix, const ParameterList& other);
 
+  void move_to(Device device) const;  // all values, for every handle to them
+
   const std::vector<Parameter>& all() const { return all_; }
   const Var& operator[](const std::string& name) const;  // UsageError listing the names if there is none
   int64_t count() const;                                 // numbers in all parameters together

@@ -110,7 +110,7 @@ void write_safetensors(const std::filesystem::path& path, const TensorFile& file
   Header header{.entries = {}, .metadata = file.metadata};
   std::vector<Tensor> tensors;
   for (const auto& [name, tensor] : file.tensors) {
-    tensors.push_back(tensor.contiguous());
+    tensors.push_back(tensor.to(Device::cpu).contiguous());
     header.entries.push_back({.name = name, .dtype = tensor.dtype(), .shape = tensor.shape()});
     header.metadata[tensor_digest_prefix + name] = sha256_hex(bytes_of(tensors.back()));
   }

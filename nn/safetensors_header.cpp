@@ -10,8 +10,8 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::array<std::pair<Dtype, const char*>, 5> dtype_names = {
-    {{Dtype::f32, "F32"}, {Dtype::f64, "F64"}, {Dtype::i32, "I32"}, {Dtype::i64, "I64"}, {Dtype::boolean, "BOOL"}}};
+constexpr std::array<std::pair<Dtype, const char*>, 6> dtype_names = {
+    {{Dtype::f32, "F32"}, {Dtype::f64, "F64"}, {Dtype::bf16, "BF16"}, {Dtype::i32, "I32"}, {Dtype::i64, "I64"}, {Dtype::boolean, "BOOL"}}};
 
 // Receives the header token by token, so that nothing is built that the format does not allow: not a tree of arrays as
 // deep as the text is long, not a second value under the same key.

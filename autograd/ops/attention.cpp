@@ -1,10 +1,15 @@
 // Attention as one op with its own derivative. The same function composed of other ops: attention_unfused.cpp.
 #include "core/ops/attention.hpp"
 
+#include "autograd/device.hpp"
 #include "autograd/ops.hpp"
 
 namespace phasor {
 namespace {
+
+ScoreBias beside(const Var& q, const ScoreBias& bias) {
+  return {on(q.device(), bias.by_distance), on(q.device(), bias.by_position)};
+}
 
 AttentionBias values(const ScoreBias& bias) { return {bias.by_distance.value(), bias.by_position.value()}; }
 
@@ -42,14 +47,16 @@ Var record_log_sum_exp(const Var& q, const Var& k, const Var& v, const Attention
 
 }  // namespace
 
-Var attention(const Var& q, const Var& k, const Var& v, const AttentionOptions& options, const ScoreBias& bias) {
+Var attention(const Var& q, const Var& k, const Var& v, const AttentionOptions& options, const ScoreBias& given) {
+  const ScoreBias bias = beside(q, given);
   const AttentionResult result = attention(q.value(), k.value(), v.value(), options, values(bias));
   return record_out(q, k, v, options, bias, result);
 }
 
 // Two records over one forward, which share what they keep: each output has a rule of its own.
 AttentionOutputs attention_with_log_sum_exp(const Var& q, const Var& k, const Var& v, const AttentionOptions& options,
-                                            const ScoreBias& bias) {
+                                            const ScoreBias& given) {
+  const ScoreBias bias = beside(q, given);
   const AttentionResult result = attention(q.value(), k.value(), v.value(), options, values(bias));
   return {record_out(q, k, v, options, bias, result), record_log_sum_exp(q, k, v, options, bias, result)};
 }

@@ -10,6 +10,7 @@
 //   y_ij = a_i b_j   da_i = sum_j dy_ij b_j   db_j = sum_i a_i dy_ij: two matrix products
 #include "core/ops/binary.hpp"
 
+#include "autograd/device.hpp"
 #include "autograd/kept.hpp"
 #include "autograd/ops.hpp"
 #include "core/ops/matmul.hpp"
@@ -17,17 +18,25 @@
 
 namespace phasor {
 
-Var add(const Var& a, const Var& b) {
+static std::pair<Var, Var> together(const Var& a, const Var& b) {
+  const Device device = common_device({a.device(), b.device()});
+  return {on(device, a), on(device, b)};
+}
+
+Var add(const Var& of_a, const Var& of_b) {
+  const auto [a, b] = together(of_a, of_b);
   return record("add", add(a.value(), b.value()), {a, b}, [](const Tensor& dy, Wanted) { return std::vector{dy, dy}; });
 }
 
-Var sub(const Var& a, const Var& b) {
+Var sub(const Var& of_a, const Var& of_b) {
+  const auto [a, b] = together(of_a, of_b);
   return record("sub", sub(a.value(), b.value()), {a, b}, [](const Tensor& dy, Wanted wanted) {
     return std::vector{dy, wanted[1] ? neg(dy) : Tensor()};
   });
 }
 
-Var mul(const Var& a, const Var& b) {
+Var mul(const Var& of_a, const Var& of_b) {
+  const auto [a, b] = together(of_a, of_b);
   return record("mul", mul(a.value(), b.value()), {a, b},
                 [a = kept_if(b.needs_gradient(), a.value()), b = kept_if(a.needs_gradient(), b.value())](
                     const Tensor& dy, Wanted wanted) {
@@ -35,7 +44,8 @@ Var mul(const Var& a, const Var& b) {
                 });
 }
 
-Var div(const Var& a, const Var& b) {
+Var div(const Var& of_a, const Var& of_b) {
+  const auto [a, b] = together(of_a, of_b);
   const Tensor y = div(a.value(), b.value());
   return record("div", y, {a, b}, [b = b.value(), y = kept_if(b.needs_gradient(), y)](const Tensor& dy, Wanted wanted) {
     const Tensor da = div(dy, b);
@@ -48,7 +58,8 @@ namespace {
 using Choice = Tensor(const Tensor& a, const Tensor& b);
 using ChoiceBackward = BinaryGradients(const Tensor& a, const Tensor& b, const Tensor& dy);
 
-Var choice(const char* op, const Var& a, const Var& b, Choice* choose, ChoiceBackward* backward) {
+Var choice(const char* op, const Var& of_a, const Var& of_b, Choice* choose, ChoiceBackward* backward) {
+  const auto [a, b] = together(of_a, of_b);
   return record(op, choose(a.value(), b.value()), {a, b},
                 [a = a.value(), b = b.value(), backward](const Tensor& dy, Wanted) {
                   const BinaryGradients gradients = backward(a, b, dy);
@@ -61,7 +72,8 @@ Var choice(const char* op, const Var& a, const Var& b, Choice* choose, ChoiceBac
 Var minimum(const Var& a, const Var& b) { return choice("minimum", a, b, minimum, minimum_backward); }
 Var maximum(const Var& a, const Var& b) { return choice("maximum", a, b, maximum, maximum_backward); }
 
-Var pow(const Var& a, const Var& b) {
+Var pow(const Var& of_a, const Var& of_b) {
+  const auto [a, b] = together(of_a, of_b);
   const Tensor y = pow(a.value(), b.value());
   return record("pow", y, {a, b},
                 [a = a.value(), b = b.value(), y = kept_if(b.needs_gradient(), y)](const Tensor& dy, Wanted wanted) {
@@ -70,7 +82,8 @@ Var pow(const Var& a, const Var& b) {
                 });
 }
 
-Var outer(const Var& a, const Var& b) {
+Var outer(const Var& of_a, const Var& of_b) {
+  const auto [a, b] = together(of_a, of_b);
   return record("outer", outer(a.value(), b.value()), {a, b},
                 [a = kept_if(b.needs_gradient(), a.value()), b = kept_if(a.needs_gradient(), b.value())](
                     const Tensor& dy, Wanted wanted) {

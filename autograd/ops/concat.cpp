@@ -4,10 +4,18 @@
 // A variable that is among the parts twice has two places; backward adds them.
 #include "core/ops/concat.hpp"
 
+#include "autograd/device.hpp"
 #include "autograd/ops.hpp"
 
 namespace phasor {
 namespace {
+
+std::vector<Var> together(std::vector<Var> parts) {
+  Device device = Device::cpu;
+  for (const Var& part : parts) device = common_device({device, part.device()});
+  for (Var& part : parts) part = on(device, part);
+  return parts;
+}
 
 std::vector<Tensor> values_of(const std::vector<Var>& parts) {
   std::vector<Tensor> values;
@@ -17,7 +25,8 @@ std::vector<Tensor> values_of(const std::vector<Var>& parts) {
 
 }  // namespace
 
-Var concat(const std::vector<Var>& parts, int axis) {
+Var concat(const std::vector<Var>& given, int axis) {
+  const std::vector<Var> parts = together(given);
   Tensor y = concat(values_of(parts), axis);
   std::vector<int64_t> extents;
   for (const Var& part : parts) extents.push_back(part.shape()[axis]);
@@ -32,7 +41,8 @@ Var concat(const std::vector<Var>& parts, int axis) {
   });
 }
 
-Var stack(const std::vector<Var>& parts, int axis) {
+Var stack(const std::vector<Var>& given, int axis) {
+  const std::vector<Var> parts = together(given);
   return record("stack", stack(values_of(parts), axis), parts, [axis](const Tensor& dy, Wanted) {
     std::vector<Tensor> gradients;
     for (int64_t i = 0; i < dy.extent(axis); ++i) gradients.push_back(dy.select(axis, i));

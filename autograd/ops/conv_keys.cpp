@@ -13,9 +13,9 @@ Var conv_keys(const Var& x, const Var& weight) {
   Tensor y = conv_keys(x.value(), weight.value());
   return record("conv_keys", std::move(y), {x, weight},
                 [x = kept_if(weight.needs_gradient(), x.value()), weight = kept_if(x.needs_gradient(), weight.value()),
-                 width = weight.extent(2)](const Tensor& dy, Wanted wanted) {
+                 width = weight.extent(2), dtype = weight.dtype()](const Tensor& dy, Wanted wanted) {
                   return std::vector{wanted[0] ? conv_keys_dx(weight, dy) : Tensor(),
-                                     wanted[1] ? conv_keys_dweight(x, width, dy) : Tensor()};
+                                     wanted[1] ? conv_keys_dweight(x, width, dy, dtype) : Tensor()};
                 });
 }
 

@@ -5,6 +5,7 @@
 // The probabilities are computed again instead of kept: exponentials are cheaper than memory.
 #include "core/ops/cross_entropy.hpp"
 
+#include "autograd/device.hpp"
 #include "autograd/ops.hpp"
 
 namespace phasor {
@@ -19,12 +20,14 @@ Var record_loss(const char* op, Tensor loss, const Var& logits, const Tensor& ta
 
 }  // namespace
 
-Var cross_entropy_by_row(const Var& logits, const Tensor& targets, int64_t ignore) {
+Var cross_entropy_by_row(const Var& logits, const Tensor& given, int64_t ignore) {
+  const Tensor targets = on(logits.device(), given);
   return record_loss("cross_entropy_by_row", cross_entropy_by_row(logits.value(), targets, ignore), logits, targets,
                      ignore);
 }
 
-Var cross_entropy(const Var& logits, const Tensor& targets, int64_t ignore) {
+Var cross_entropy(const Var& logits, const Tensor& given, int64_t ignore) {
+  const Tensor targets = on(logits.device(), given);
   return record_loss("cross_entropy", cross_entropy(logits.value(), targets, ignore), logits, targets, ignore);
 }
 

@@ -5,25 +5,29 @@
 //   scatter_add   y = x + C^T source, so dx = dy and dsource = C dy = gather(dy)
 #include "core/ops/gather.hpp"
 
+#include "autograd/device.hpp"
 #include "autograd/ops.hpp"
 
 namespace phasor {
 
-Var gather(const Var& x, int axis, const Tensor& ids) {
+Var gather(const Var& x, int axis, const Tensor& given) {
+  const Tensor ids = on(x.device(), given);
   Tensor y = gather(x.value(), axis, ids);
   return record("gather", std::move(y), {x}, [extent = x.extent(axis), axis, ids](const Tensor& dy, Wanted) {
     return std::vector{gather_backward(extent, axis, ids, dy)};
   });
 }
 
-Var scatter_add(const Var& x, int axis, const Tensor& ids, const Var& source) {
+Var scatter_add(const Var& x, int axis, const Tensor& given, const Var& source) {
+  const Tensor ids = on(x.device(), given);
   Tensor y = scatter_add(x.value(), axis, ids, source.value());
   return record("scatter_add", std::move(y), {x, source}, [axis, ids](const Tensor& dy, Wanted wanted) {
     return std::vector{dy, wanted[1] ? gather(dy, axis, ids) : Tensor()};
   });
 }
 
-Var index_select(const Var& x, int axis, const Tensor& ids) {
+Var index_select(const Var& x, int axis, const Tensor& given) {
+  const Tensor ids = on(x.device(), given);
   Tensor y = index_select(x.value(), axis, ids);
   return record("index_select", std::move(y), {x}, [extent = x.extent(axis), axis, ids](const Tensor& dy, Wanted) {
     return std::vector{index_select_backward(extent, axis, ids, dy)};

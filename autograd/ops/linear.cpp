@@ -4,17 +4,19 @@
 //   db_j = sum over rows of dy_j, which is undoing the broadcast of b: record() does it to dy itself
 #include "core/ops/linear.hpp"
 
+#include "autograd/device.hpp"
 #include "autograd/kept.hpp"
 #include "autograd/ops.hpp"
 #include "core/ops/matmul.hpp"
 
 namespace phasor {
 
-Var linear(const Var& x, const Var& weight, const Var& bias) {
+Var linear(const Var& given, const Var& weight, const Var& bias) {
+  const Var x = on(common_device({given.device(), weight.device()}), given);
   return record("linear", linear(x.value(), weight.value(), bias.value()), {x, weight, bias},
-                [x = kept_if(weight.needs_gradient(), x.value()), weight = kept_if(x.needs_gradient(), weight.value())](
-                    const Tensor& dy, Wanted wanted) {
-                  std::vector<Tensor> gradients = {Tensor(), Tensor(), dy};
+                [x = kept_if(weight.needs_gradient(), x.value()), weight = kept_if(x.needs_gradient(), weight.value()),
+                 of_bias = bias.dtype()](const Tensor& dy, Wanted wanted) {
+                  std::vector<Tensor> gradients = {Tensor(), Tensor(), wanted[2] ? dy.to(of_bias) : Tensor()};
                   const auto matrix = [rows = dy.shape().without(-1).size()](const Tensor& t) {
                     return t.reshape({rows, t.extent(-1)});
                   };

@@ -1,6 +1,7 @@
 // The derivative of the matrix product.
 #include "core/ops/matmul.hpp"
 
+#include "autograd/device.hpp"
 #include "autograd/ops.hpp"
 
 namespace phasor {
@@ -10,7 +11,9 @@ namespace phasor {
 //   db_pj = sum_i a_ip dy_ij:  db = a^T dy
 // One matrix b for a batch of a: the batch is more rows of the sum over i, and one product of [k, all rows] with
 // [all rows, n] gives db; a batch of products that are summed afterwards would write every summand to memory.
-Var matmul(const Var& a, const Var& b) {
+Var matmul(const Var& of_a, const Var& of_b) {
+  const Device device = common_device({of_a.device(), of_b.device()});
+  const Var a = on(device, of_a), b = on(device, of_b);
   return record("matmul", matmul(a.value(), b.value()), {a, b},
                 [a = b.needs_gradient() ? a.value() : Tensor(), b = a.needs_gradient() ? b.value() : Tensor(),
                  b_shape = b.shape()](const Tensor& dy, Wanted wanted) {

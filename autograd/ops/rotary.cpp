@@ -1,6 +1,7 @@
 // The derivative of turning components by given angles.
 #include "core/ops/rotary.hpp"
 
+#include "autograd/device.hpp"
 #include "autograd/ops.hpp"
 
 namespace phasor {
@@ -9,7 +10,8 @@ namespace phasor {
 //   dx = R^T dy                     the same kernel with s -> -s (also right when c^2 + s^2 != 1)
 //   dc = dy0 x0 + dy1 x1            summed over the axes that the table broadcasts
 //   ds = dy1 x0 - dy0 x1
-Var rotary(const Var& x, const Var& cos, const Var& sin, RotaryLayout layout) {
+Var rotary(const Var& x, const Var& of_cos, const Var& of_sin, RotaryLayout layout) {
+  const Var cos = on(x.device(), of_cos), sin = on(x.device(), of_sin);
   // x is needed for the tables only: with fixed tables nothing of it is kept.
   const Tensor kept = cos.needs_gradient() || sin.needs_gradient() ? x.value() : Tensor();
   return record("rotary", rotary(x.value(), cos.value(), sin.value(), layout), {x, cos, sin},

@@ -20,7 +20,7 @@ Var transpose(const Var& x, int axis_a, int axis_b) {
 Var slice(const Var& x, int axis, int64_t start, int64_t stop) {
   return record("slice", x.value().slice(axis, start, stop), {x},
                 [shape = x.shape(), axis, start, stop](const Tensor& dy, Wanted) {
-                  const Tensor dx = Tensor::zeros(shape, dy.dtype());
+                  const Tensor dx = Tensor::zeros(shape, dy.dtype(), dy.device());
                   copy_into(dx.slice(axis, start, stop), dy);
                   return std::vector{dx};
                 });

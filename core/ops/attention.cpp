@@ -10,6 +10,8 @@
 
 #include "core/arguments.hpp"
 #include "core/dispatch.hpp"
+#include "core/ops/compare.hpp"
+#include "core/ops/where.hpp"
 #include "core/parallel.hpp"
 
 namespace phasor {
@@ -45,12 +47,20 @@ bool sees(int64_t q_index, int64_t k_index, Causal causal, const int64_t* ids) {
   return (causal == Causal::no || k_index <= q_index) && (!ids || ids[q_index] == ids[k_index]);
 }
 
+// In the dtype of q, or f32 beside bf16.
+void require_bias_dtype(const char* op, const char* name, const Tensor& given, const Tensor& q) {
+  if (is_f32_beside_bf16(given, q))
+    require_same_device(op, name, given, "q", q);
+  else
+    require_same_dtype(op, name, given, "q", q);
+}
+
 void require_bias(const char* op, const Tensor& q, const Tensor& k, Causal causal, const AttentionBias& bias) {
   const Shape scores{q.extent(0), q.extent(1), q.extent(2), k.extent(2)};
   if (const Tensor& given = bias.by_distance; given.defined()) {
     require<ValueError>(causal == Causal::yes, op,
                         "by_distance needs causal attention: it says nothing of keys after the query");
-    require_same_dtype(op, "by_distance", given, "q", q);
+    require_bias_dtype(op, "by_distance", given, q);
     require(given.rank() == 2 && (given.extent(0) == 1 || given.extent(0) == scores[1]), op, "by_distance is ",
             given.shape(), ", q is ", q.shape(), "; needs [heads or 1, max_distance] with ", scores[1],
             " heads (axis 0)");
@@ -58,7 +68,7 @@ void require_bias(const char* op, const Tensor& q, const Tensor& k, Causal causa
             ": axis 1 (max_distance) is ", given.extent(1), "; needs at least k_length ", scores[3]);
   }
   if (const Tensor& given = bias.by_position; given.defined()) {
-    require_same_dtype(op, "by_position", given, "q", q);
+    require_bias_dtype(op, "by_position", given, q);
     require(given.rank() <= 4, op, "by_position is ", given.shape(), ", q is ", q.shape(), ", k is ", k.shape(),
             "; must broadcast to the scores ", scores);
     for (int axis = -1; axis >= -given.rank(); --axis)
@@ -148,14 +158,30 @@ AttentionResult reference::attention(const Tensor& q, const Tensor& k, const Ten
         log_sum_exp.view<double>()(batch, head, q_index) = largest + std::log(sum);
       }
   }
-  return {out.transpose(1, 2).to(q.dtype()).transpose(1, 2), log_sum_exp.to(q.dtype())};
+  return {out.transpose(1, 2).to(q.dtype()).transpose(1, 2),
+          log_sum_exp.to(q.dtype() == Dtype::bf16 ? Dtype::f32 : q.dtype())};
 }
+
+namespace {
+
+// Composed of ops, so that nothing is read back.
+Tensor visible_on_gpu(int64_t q_length, int64_t k_length, const AttentionOptions& options) {
+  const Tensor of_queries = options.segments.slice(1, k_length - q_length, k_length);
+  const Tensor same = equal(of_queries.unsqueeze(1).unsqueeze(-1), options.segments.unsqueeze(1).unsqueeze(1));
+  if (options.causal == Causal::no) return same;
+  const Tensor not_later = visible_pairs(q_length, k_length, {.causal = Causal::yes}).to(Device::cuda);
+  return where(not_later, same, not_later);
+}
+
+}  // namespace
 
 Tensor visible_pairs(int64_t q_length, int64_t k_length, const AttentionOptions& options) {
   const char* const op = "visible_pairs";
   require<ValueError>(q_length >= 0 && k_length >= 0, op, "q_length is ", q_length, ", k_length is ", k_length,
                       "; lengths are not negative");
   require_mask_arguments(op, q_length, k_length, options, "");
+  if (options.segments.defined() && options.segments.is_on(Device::cuda))
+    return visible_on_gpu(q_length, k_length, options);
   const int64_t batches = options.segments.defined() ? options.segments.extent(0) : 1, ahead = k_length - q_length;
   const std::vector<int64_t> ids = segment_ids(options);
   const Tensor visible = Tensor::empty({batches, 1, q_length, k_length}, Dtype::boolean);

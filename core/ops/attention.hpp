@@ -1,11 +1,12 @@
 // Attention: softmax(scale * q.k + bias, causal within a segment) . v, and the log-sum-exp of each row.
 //   q [batch, heads, q_length, qk_dim]   k [batch, kv_heads, k_length, qk_dim]   v [batch, kv_heads, k_length, v_dim]
 //   out [batch, heads, q_length, v_dim]  (in memory: [batch, q_length, heads, v_dim], so merging heads is a view)
-//   log_sum_exp [batch, heads, q_length]
+//   log_sum_exp [batch, heads, q_length], in f32 for bf16: scores are computed from it again, and 8 bits are too few
 // What a query may not see changes nothing, as long as it is finite: a NaN or an infinity in v of a hidden key may
-// reach the rows of its tile. f32 or f64; any strides whose last is 1 are read where they lie. heads is a multiple of
-// kv_heads: head h reads kv head h / (heads / kv_heads). q_length may be shorter than k_length (decoding): query i
-// stands at key index i + k_length - q_length. Causal by index in the sequence, never by a position's value.
+// reach the rows of its tile. f32, f64 or, on the GPU, bf16; any strides whose last is 1 are read where they lie. heads
+// is a multiple of kv_heads: head h reads kv head h / (heads / kv_heads). q_length may be shorter than k_length
+// (decoding): query i stands at key index i + k_length - q_length. Causal by index in the sequence, never by a
+// position's value.
 //
 // What causality or segments hide stays hidden whatever the bias is, and has no part in any gradient. Keys may be
 // hidden by a bias of -inf too. A row that sees no key (only such a bias can do that: a query always sees itself) is
@@ -27,11 +28,12 @@ enum class Causal { no, yes };
 struct AttentionOptions {
   std::optional<double> scale = {};  // 1 / sqrt(qk_dim) unless given
   Causal causal = Causal::yes;
-  // Document ids [batch or 1, k_length], i32 or i64: a query sees only keys of its own segment (packing).
+  // Document ids [batch or 1, k_length], i32 or i64, on any device: a query sees only keys of its own segment
+  // (packing).
   Tensor segments = {};
 };
 
-// What is added to the scaled scores, in the dtype of q; either, both or neither.
+// What is added to the scaled scores, in the dtype of q or in f32 beside bf16; either, both or neither.
 struct AttentionBias {
   // [heads or 1, max_distance], added at distance q_index - k_index (in the sequence); causal attention only, and
   // max_distance >= k_length. Memory for it and its gradient grows with the length.
@@ -66,8 +68,18 @@ AttentionGradients attention_backward(const Tensor& q, const Tensor& k, const Te
                                       const WantedBiases& wanted = {});
 
 // Where query i may see key j, as the unfused path hides: boolean [batch or 1, 1, q_length, k_length]; batch is 1
-// without segments.
+// without segments. On the device of the segments, on the CPU without.
 Tensor visible_pairs(int64_t q_length, int64_t k_length, const AttentionOptions& options);
+
+namespace cuda {
+// What the functions above call on the GPU, after their checks.
+AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options,
+                          const AttentionBias& bias);
+AttentionGradients attention_backward(const Tensor& q, const Tensor& k, const Tensor& v,
+                                      const AttentionOptions& options, const AttentionBias& bias,
+                                      const AttentionResult& forward, const Tensor& dout, const Tensor& dlog_sum_exp,
+                                      const WantedBiases& wanted);
+}  // namespace cuda
 
 namespace reference {
 // Plain loops in double.

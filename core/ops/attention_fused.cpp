@@ -103,6 +103,8 @@ void forward(const Problem& problem, const Tensor& q, const Tensor& k, const Ten
 AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options,
                           const AttentionBias& bias) {
   require_attention_arguments("attention", q, k, v, options, bias);
+  if constexpr (kHasCuda)
+    if (q.is_on(Device::cuda)) return cuda::attention(q, k, v, options, bias);
   const Problem problem(q, k, v, options);
   const AttentionResult result{
       Tensor::empty({problem.batches, problem.q_length, problem.heads, problem.v_dim}, q.dtype()).transpose(1, 2),

@@ -232,7 +232,10 @@ AttentionGradients attention_backward(const Tensor& q, const Tensor& k, const Te
       op, "forward is of other arguments: out ", forward.out.shape(), ", log_sum_exp ", forward.log_sum_exp.shape(),
       ", q ", q.shape(), ", v ", v.shape());
   require_same_dtype(op, "q", q, "out", forward.out);
-  require_same_dtype(op, "q", q, "log_sum_exp", forward.log_sum_exp);
+  require_same_device(op, "q", q, "log_sum_exp", forward.log_sum_exp);
+  require<DtypeError>(forward.log_sum_exp.dtype() == (q.dtype() == Dtype::bf16 ? Dtype::f32 : q.dtype()), op, "q is ",
+                      q.dtype(), ", log_sum_exp is ", forward.log_sum_exp.dtype(),
+                      "; they must agree, but for f32 beside bf16");
   require<ValueError>(dout.defined() || dlog_sum_exp.defined(), op, "neither dout nor dlog_sum_exp is given");
   if (dout.defined()) {
     require_same_shape(op, "dout", dout, "out", forward.out);
@@ -242,6 +245,9 @@ AttentionGradients attention_backward(const Tensor& q, const Tensor& k, const Te
     require_same_shape(op, "dlog_sum_exp", dlog_sum_exp, "log_sum_exp", forward.log_sum_exp);
     require_same_dtype(op, "dlog_sum_exp", dlog_sum_exp, "log_sum_exp", forward.log_sum_exp);
   }
+  if constexpr (kHasCuda)
+    if (q.is_on(Device::cuda))
+      return cuda::attention_backward(q, k, v, options, bias, forward, dout, dlog_sum_exp, wanted);
   AttentionGradients gradients{gradient_like(q), gradient_like(k), gradient_like(v), {}};
   const Problem problem(q, k, v, options);
   const AttentionBias differentiated{wanted.by_distance ? bias.by_distance : Tensor(),

@@ -83,7 +83,7 @@ struct Problem {
  private:
   // Ids renumbered 0, 1, ... in order of appearance: small enough to be exact as floating-point numbers.
   static Tensor consecutive(const Tensor& segments) {
-    const Tensor ids = segments.to(Dtype::i64).clone();
+    const Tensor ids = segments.to(Device::cpu).to(Dtype::i64).clone();
     std::unordered_map<int64_t, int64_t> number_of;
     for (int64_t i = 0; i < ids.size(); ++i) {
       int64_t& id = ids.data<int64_t>()[i];

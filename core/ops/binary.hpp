@@ -1,5 +1,6 @@
 // Element-wise ops of two tensors with broadcasting.
-//   a, b   f32, f64, i32 or i64, the same dtype, shapes that broadcast (numpy's rule)
+//   a, b   f32, f64, i32 or i64 (on the GPU bf16 too), the same dtype, shapes that broadcast (numpy's rule); a number
+//          (rank 0) of the CPU goes with a tensor of the GPU
 //   result the broadcast shape
 // Errors: ShapeError, DtypeError.
 #pragma once
@@ -34,5 +35,16 @@ Tensor pow_exponent_backward(const Tensor& a, const Tensor& b, const Tensor& y, 
 // y += x, x broadcasts to y. For sums that own their block: gradients, optimizers. x may be y, but must not overlap it
 // otherwise.
 void add_into(const Tensor& y, const Tensor& x);
+
+namespace cuda {
+// What the functions above call on the GPU, after their checks: F is a formula of core/binary_math.hpp. Operands have
+// the shape of the result; one on the CPU is a number.
+template <class F>
+void binary(const char* op, const Tensor& y, const Tensor& a, const Tensor& b);
+template <class F>
+BinaryGradients extreme_backward(const char* op, const Tensor& a, const Tensor& b, const Tensor& dy);
+Tensor pow_base_backward(const Tensor& a, const Tensor& b, const Tensor& dy);
+Tensor pow_exponent_backward(const Tensor& a, const Tensor& b, const Tensor& y, const Tensor& dy);
+}  // namespace cuda
 
 }  // namespace phasor

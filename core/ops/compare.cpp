@@ -3,6 +3,7 @@
 
 #include <functional>
 
+#include "core/arguments.hpp"
 #include "core/dispatch.hpp"
 #include "core/loops.hpp"
 
@@ -11,8 +12,14 @@ namespace {
 
 template <class Compare>
 Tensor compare(const char* op, const Tensor& a, const Tensor& b) {
-  require_same_dtype(op, "a", a, "b", b);
+  require_operands(op, "a", a, "b", b);
   const Shape shape = broadcast_shape(op, a.shape(), b.shape());
+  if constexpr (kHasCuda)
+    if (a.is_on(Device::cuda) || b.is_on(Device::cuda)) {
+      const Tensor y = Tensor::empty(shape, Dtype::boolean, Device::cuda);
+      cuda::compare<Compare>(op, y, a.broadcast_to(shape), b.broadcast_to(shape));
+      return y;
+    }
   return with_number(op, a.dtype(), [&]<class T>() {
     const Tensor y = Tensor::empty(shape, Dtype::boolean);
     const StridedLoop<3> loop(shape, {y.strides(), a.broadcast_to(shape).strides(), b.broadcast_to(shape).strides()});

@@ -21,6 +21,8 @@ void require_parts(const char* op, const std::vector<Tensor>& parts, int but) {
               first.extent(axis));
     require<DtypeError>(part.dtype() == first.dtype(), op, "part ", i, " is ", part.dtype(), ", part 0 is ",
                         first.dtype(), "; they must agree");
+    require<DeviceError>(part.device() == first.device(), op, "part ", i, " is on ", part.device(), ", part 0 on ",
+                         first.device(), "; move one with .to(Device::cuda)");
   }
 }
 
@@ -36,12 +38,19 @@ Tensor concat(const std::vector<Tensor>& parts, int axis) {
     starts.push_back(extent);
     extent += part.extent(axis);
   }
-  const Tensor y = Tensor::empty(parts[0].shape().with(axis, extent), parts[0].dtype());
+  const Tensor y = Tensor::empty(parts[0].shape().with(axis, extent), parts[0].dtype(), parts[0].device());
+  const auto copy = [&](int64_t i) {
+    copy_into(y.slice(axis, starts[i], starts[i] + parts[i].extent(axis)), parts[i]);
+  };
+  const int64_t count = static_cast<int64_t>(parts.size());
+  if (y.is_on(Device::cuda)) {
+    for (int64_t i = 0; i < count; ++i) copy(i);
+    return y;
+  }
   // A large part is copied by several threads, small ones share a task.
-  const int64_t count = static_cast<int64_t>(parts.size()), mean_size = y.size() / count;
+  const int64_t mean_size = y.size() / count;
   parallel_for(count, grain_for(1) / std::max<int64_t>(mean_size, 1) + 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i)
-      copy_into(y.slice(axis, starts[i], starts[i] + parts[i].extent(axis)), parts[i]);
+    for (int64_t i = begin; i < end; ++i) copy(i);
   });
   return y;
 }

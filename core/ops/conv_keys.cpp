@@ -50,6 +50,13 @@ void require_weight(const char* op, const Tensor& weight) {
           "; needs an odd one, with as many keys on either side");
 }
 
+void require_weight_dtype(const char* op, const char* name, const Tensor& x, const Tensor& weight) {
+  if (is_f32_beside_bf16(weight, x))
+    require_same_device(op, name, x, "weight", weight);
+  else
+    require_same_dtype(op, name, x, "weight", weight);
+}
+
 // How the keys of a row are cut, so that a block of all channels stays in the second-level cache.
 struct Blocks {
   int64_t length, keys, count;
@@ -110,8 +117,13 @@ Tensor conv_keys(const Tensor& x, const Tensor& weight) {
   require_weight("conv_keys", weight);
   require(x.extent(1) == weight.extent(1), "conv_keys", "x is ", x.shape(), ", weight is ", weight.shape(),
           "; axis 1, the channels, must agree, is ", x.extent(1), " and ", weight.extent(1));
-  require_same_dtype("conv_keys", "x", x, "weight", weight);
-  const Tensor y = Tensor::empty(x.shape().with(1, weight.extent(0)), x.dtype());
+  require_weight_dtype("conv_keys", "x", x, weight);
+  const Tensor y = Tensor::empty(x.shape().with(1, weight.extent(0)), x.dtype(), x.device());
+  if constexpr (kHasCuda)
+    if (x.is_on(Device::cuda)) {
+      cuda::conv_keys(y, x, weight.contiguous());
+      return y;
+    }
   with_float("conv_keys", x.dtype(), [&]<class T>() { convolve<T>(y, x, weight.contiguous()); });
   return y;
 }
@@ -123,7 +135,7 @@ Tensor conv_keys_dx(const Tensor& weight, const Tensor& dy) {
   require_weight("conv_keys_dx", weight);
   require(dy.extent(1) == weight.extent(0), "conv_keys_dx", "dy is ", dy.shape(), ", weight is ", weight.shape(),
           "; axis 1 of dy must be axis 0 of weight, is ", dy.extent(1), " and ", weight.extent(0));
-  require_same_dtype("conv_keys_dx", "dy", dy, "weight", weight);
+  require_weight_dtype("conv_keys_dx", "dy", dy, weight);
   return conv_keys(dy, flip(weight.transpose(0, 1), 2));
 }
 
@@ -226,6 +238,10 @@ Tensor weight_gradient(const Tensor& x, int64_t width, const Tensor& dy) {
 
 // dweight[o, c, t] = sum over b, i, j of dy[b, o, i, j] x[b, c, i, j + t - reach]
 Tensor conv_keys_dweight(const Tensor& x, int64_t width, const Tensor& dy) {
+  return conv_keys_dweight(x, width, dy, x.dtype());
+}
+
+Tensor conv_keys_dweight(const Tensor& x, int64_t width, const Tensor& dy, Dtype dtype) {
   require_scores("conv_keys_dweight", "x", x);
   require_scores("conv_keys_dweight", "dy", dy);
   require(width >= 1 && width % 2 == 1, "conv_keys_dweight", "the width is ", width, "; needs an odd one");
@@ -233,6 +249,10 @@ Tensor conv_keys_dweight(const Tensor& x, int64_t width, const Tensor& dy) {
     require(x.extent(axis) == dy.extent(axis), "conv_keys_dweight", "x is ", x.shape(), ", dy is ", dy.shape(),
             "; axis ", axis, " must agree, is ", x.extent(axis), " and ", dy.extent(axis));
   require_same_dtype("conv_keys_dweight", "x", x, "dy", dy);
+  require<DtypeError>(dtype == x.dtype() || (dtype == Dtype::f32 && x.dtype() == Dtype::bf16), "conv_keys_dweight",
+                      "the weight is ", dtype, ", x is ", x.dtype(), "; they must agree");
+  if constexpr (kHasCuda)
+    if (x.is_on(Device::cuda)) return cuda::conv_keys_dweight(x, width, dy, dtype);
   return with_float("conv_keys_dweight", x.dtype(), [&]<class T>() { return weight_gradient<T>(x, width, dy); });
 }
 

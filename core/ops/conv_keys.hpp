@@ -6,8 +6,8 @@
 //   weight  [out_channels, channels, width], width odd
 //   y       [batch, out_channels, q_length, k_length]
 //
-// f32 or f64. Reaches (width - 1) / 2 keys to the right: under causality zero the scores of later keys first.
-// Errors: ShapeError, DtypeError.
+// f32 or f64 (on the GPU bf16 too, beside which the weight may be f32). Reaches (width - 1) / 2 keys to the right:
+// under causality zero the scores of later keys first. Errors: ShapeError, DtypeError.
 #pragma once
 
 #include "core/tensor.hpp"
@@ -20,6 +20,13 @@ Tensor conv_keys(const Tensor& x, const Tensor& weight);
 // the shape alone, added in their order.
 Tensor conv_keys_dx(const Tensor& weight, const Tensor& dy);
 Tensor conv_keys_dweight(const Tensor& x, int64_t width, const Tensor& dy);
+Tensor conv_keys_dweight(const Tensor& x, int64_t width, const Tensor& dy, Dtype dtype);  // x's, or f32 beside bf16
+
+namespace cuda {
+// What the functions above call on the GPU, after their checks. The weight is row-major.
+void conv_keys(const Tensor& y, const Tensor& x, const Tensor& weight);
+Tensor conv_keys_dweight(const Tensor& x, int64_t width, const Tensor& dy, Dtype dtype);
+}  // namespace cuda
 
 namespace reference {
 Tensor conv_keys(const Tensor& x, const Tensor& weight);

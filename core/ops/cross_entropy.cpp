@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "core/arguments.hpp"
+#include "core/device.hpp"
 #include "core/dispatch.hpp"
 #include "core/ids.hpp"
 #include "core/ops/reduce.hpp"
@@ -36,18 +37,34 @@ Tensor cross_entropy_by_row(const Tensor& logits, const Tensor& targets, int64_t
 
 namespace {
 
-// The targets as i64 in row-major order, and how many of them are not ignored.
+// The targets as i64 in row-major order, and how many of them are not ignored; 1 where nobody may look.
 struct Targets {
   Tensor ids;
   int64_t counted;
 };
+
+// Seen from the host, which waits for the GPU; while a graph is recorded they pass unchecked.
+Targets targets_on_gpu(const char* op, const Tensor& targets, int64_t classes, int64_t ignore) {
+  Targets result{targets, 1};
+  if (is_recording()) {
+    require_ids(op, "target", targets, classes);  // of their dtype
+  } else {
+    const std::vector<int64_t> ids = checked_ids(op, "target", targets, classes, ignore);
+    result.counted = std::ssize(ids) - std::count(ids.begin(), ids.end(), ignore);
+  }
+  result.ids = targets.to(Dtype::i64).contiguous();
+  return result;
+}
 
 Targets checked_targets(const char* op, const Tensor& logits, const Tensor& targets, int64_t ignore) {
   require_float(op, "logits", logits);
   require_defined(op, "targets", targets);
   require(logits.rank() >= 1 && logits.shape().without(-1) == targets.shape(), op, "logits is ", logits.shape(),
           ", targets is ", targets.shape(), "; logits must be the shape of targets and one more axis, the classes");
+  require_same_device(op, "logits", logits, "targets", targets);
   const int64_t classes = logits.extent(-1);
+  if constexpr (kHasCuda)
+    if (targets.is_on(Device::cuda)) return targets_on_gpu(op, targets, classes, ignore);
   if (targets.dtype() == Dtype::i32 || targets.dtype() == Dtype::i64) {
     const Tensor ids = targets.to(Dtype::i64).contiguous();
     const int64_t* const id = ids.data<int64_t>();
@@ -142,13 +159,17 @@ Tensor row_losses(const Tensor& logits, const Tensor& targets, int64_t ignore) {
 }  // namespace
 
 Tensor cross_entropy_by_row(const Tensor& logits, const Tensor& targets, int64_t ignore) {
-  return row_losses(logits, checked_targets("cross_entropy_by_row", logits, targets, ignore).ids, ignore)
-      .to(logits.dtype());
+  const Targets checked = checked_targets("cross_entropy_by_row", logits, targets, ignore);
+  if constexpr (kHasCuda)
+    if (logits.is_on(Device::cuda)) return cuda::cross_entropy_by_row(logits, checked.ids, ignore);
+  return row_losses(logits, checked.ids, ignore).to(logits.dtype());
 }
 
 Tensor cross_entropy(const Tensor& logits, const Tensor& targets, int64_t ignore) {
   const Targets checked = checked_targets("cross_entropy", logits, targets, ignore);
   require_counted("cross_entropy", checked);
+  if constexpr (kHasCuda)
+    if (logits.is_on(Device::cuda)) return cuda::cross_entropy(logits, checked.ids, ignore);
   const double total = sum(row_losses(logits, checked.ids, ignore)).item<double>();
   return Tensor::scalar(total / static_cast<double>(checked.counted), logits.dtype());
 }
@@ -162,6 +183,8 @@ Tensor cross_entropy_backward(const Tensor& logits, const Tensor& targets, int64
   require_same_dtype(op, "logits", logits, "dloss", dloss);
   const bool of_mean = dloss.rank() == 0 && targets.rank() > 0;
   if (of_mean) require_counted(op, checked);
+  if constexpr (kHasCuda)
+    if (logits.is_on(Device::cuda)) return cuda::cross_entropy_backward(logits, checked.ids, ignore, dloss);
   const int64_t share = of_mean ? checked.counted : 1;
   return with_float(op, logits.dtype(), [&]<class T>() {
     const Tensor from = dense_rows(logits), weights = dloss.broadcast_to(targets.shape());

@@ -51,6 +51,9 @@ template <Direction direction>
 Tensor add_up(const char* op, const char* name, const Tensor& x, int axis) {
   require_float(op, name, x);
   axis = checked_axis(op, name, x, axis);
+  if constexpr (kHasCuda)
+    if (x.is_on(Device::cuda))
+      return direction == Direction::forward ? cuda::cumsum(x, axis) : cuda::cumsum_backward(x, axis);
   return with_float(op, x.dtype(), [&]<class T>() {
     const Tensor y = Tensor::empty_like(x);
     if (y.size() == 0) return y;

@@ -141,11 +141,16 @@ Tensor dropout(const Tensor& x, double probability, const Random& random) {
   require_float("dropout", "x", x);
   require<ValueError>(probability >= 0 && probability < 1, "dropout", "probability is ", probability,
                       "; needs 0 <= probability < 1");
+  if (probability == 0) return x;
+  const uint64_t threshold = threshold_of(probability);
+  if constexpr (kHasCuda)
+    if (x.is_on(Device::cuda)) {
+      if (threshold > UINT32_MAX) return Tensor::zeros(x.shape(), x.dtype(), Device::cuda);
+      return cuda::dropout(x, static_cast<uint32_t>(threshold), 1 / (1 - probability), random);
+    }
   return with_float("dropout", x.dtype(), [&]<class T>() {
-    if (probability == 0) return x;
     const Tensor from = x.is_contiguous() ? x : dense_rows(x);
     const Tensor y = Tensor::empty_like(from);
-    const uint64_t threshold = threshold_of(probability);
     if (threshold > UINT32_MAX)
       fill(y, 0);
     else

@@ -1,5 +1,5 @@
 // Rows of a table: y[..., :] = table[ids[...], :].
-//   table [rows, width] f32 or f64   ids any shape (rank below 6), i32 or i64
+//   table [rows, width] f32 or f64 (on the GPU bf16 too)   ids any shape (rank below 6), i32 or i64
 // Errors: ShapeError, DtypeError, ValueError naming the first id outside 0 .. rows-1 and its index.
 #pragma once
 

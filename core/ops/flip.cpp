@@ -11,6 +11,8 @@ namespace phasor {
 
 Tensor flip(const Tensor& x, int axis) {
   axis = checked_axis("flip", "x", x, axis);
+  if constexpr (kHasCuda)
+    if (x.is_on(Device::cuda)) return cuda::flip(x, axis);
   const Tensor y = Tensor::empty_like(x);
   if (x.size() == 0) return y;
   // x is read from its last element along the axis, with the step turned round.

@@ -8,4 +8,8 @@ namespace phasor {
 
 Tensor flip(const Tensor& x, int axis);
 
+namespace cuda {
+Tensor flip(const Tensor& x, int axis);  // what the function above calls on the GPU, after its checks
+}
+
 }  // namespace phasor

@@ -120,7 +120,13 @@ void copy_chosen(const Tensor& y, const Tensor& x, int axis, const Tensor& ids) 
 }
 
 Tensor chosen(const char* op, const Tensor& x, int axis, const Tensor& ids) {
-  const Tensor y = Tensor::empty(ids.shape(), x.dtype());
+  require_same_device(op, "x", x, "ids", ids);
+  const Tensor y = Tensor::empty(ids.shape(), x.dtype(), x.device());
+  if constexpr (kHasCuda)
+    if (x.is_on(Device::cuda)) {
+      cuda::gather(op, y, x, axis, ids);
+      return y;
+    }
   with_float(op, x.dtype(), [&]<class T>() {
     with_integer(op, ids.dtype(), [&]<class Id>() { copy_chosen<T, Id>(y, x, axis, ids); });
   });
@@ -156,6 +162,9 @@ void add_chosen(const Tensor& y, int axis, const Tensor& ids, const Tensor& x) {
 }
 
 void add_into_chosen(const char* op, const Tensor& y, int axis, const Tensor& ids, const Tensor& x) {
+  require_same_device(op, "x", x, "ids", ids);
+  if constexpr (kHasCuda)
+    if (x.is_on(Device::cuda)) return cuda::scatter_add(op, y, axis, ids, x);
   with_float(op, x.dtype(), [&]<class T>() {
     with_integer(op, ids.dtype(), [&]<class Id>() { add_chosen<T, Id>(y, axis, ids, x); });
   });
@@ -198,7 +207,7 @@ Tensor gather_backward(int64_t extent, int axis, const Tensor& ids, const Tensor
   require_extent("gather_backward", extent);
   require_same_shape("gather_backward", "ids", ids, "dy", dy);
   require_ids("gather_backward", "id", ids, extent);
-  const Tensor dx = Tensor::zeros(dy.shape().with(axis, extent), dy.dtype());
+  const Tensor dx = Tensor::zeros(dy.shape().with(axis, extent), dy.dtype(), dy.device());
   add_into_chosen("gather_backward", dx, axis, ids, dy);
   return dx;
 }
@@ -254,6 +263,12 @@ Tensor index_select_backward(int64_t extent, int axis, const Tensor& ids, const 
   require_list("index_select_backward", ids);
   require(dy.extent(axis) == ids.size(), "index_select_backward", "dy is ", dy.shape(), ", ids is ", ids.shape(),
           "; axis ", axis, " of dy must be the number of ids");
+  if constexpr (kHasCuda)
+    if (dy.is_on(Device::cuda)) {
+      require_same_device("index_select_backward", "dy", dy, "ids", ids);
+      require_ids("index_select_backward", "id", ids, extent);
+      return cuda::index_select_backward(extent, axis, ids, dy);
+    }
   const Shape shape = dy.shape().with(axis, extent);
   return with_float("index_select_backward", dy.dtype(), [&]<class T>() {
     const Tensor dx = Tensor::empty(shape, dy.dtype());
@@ -286,6 +301,12 @@ Tensor one_hot(const Tensor& ids, int64_t classes, Dtype dtype) {
   require(ids.rank() < max_rank, "one_hot", "ids is ", ids.shape(), "; needs a rank below ", max_rank);
   require<ValueError>(classes >= 0, "one_hot", "the number of classes is ", classes, "; needs 0 or more");
   require_ids("one_hot", "id", ids, classes);
+  if constexpr (kHasCuda)
+    if (ids.is_on(Device::cuda)) {
+      const Tensor y = Tensor::zeros(ids.shape().insert(-1, classes), dtype, Device::cuda);
+      cuda::one_hot(y, ids);
+      return y;
+    }
   const Tensor y = Tensor::empty(ids.shape().insert(-1, classes), dtype);
   with_any(dtype, [&]<class T>() {
     with_integer("one_hot", ids.dtype(), [&]<class Id>() {

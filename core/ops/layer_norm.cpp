@@ -34,7 +34,10 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, dou
 namespace {
 
 void require_vector(const char* op, const Tensor& x, const char* name, const Tensor& vector) {
-  require_same_dtype(op, "x", x, name, vector);
+  if (is_f32_beside_bf16(vector, x))
+    require_same_device(op, "x", x, name, vector);
+  else
+    require_same_dtype(op, "x", x, name, vector);
   require(vector.rank() == 1 && vector.extent(0) == x.extent(-1), op, name, " is ", vector.shape(), ", x is ",
           x.shape(), "; ", name, " must be [", x.extent(-1), "], the last axis of x");
 }
@@ -93,6 +96,8 @@ void add_gradients_of_row(int64_t width, const Normaliser<T>& normalised, const 
 Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double epsilon) {
   require_arguments("layer_norm", x, weight, epsilon);
   require_vector("layer_norm", x, "bias", bias);
+  if constexpr (kHasCuda)
+    if (x.is_on(Device::cuda)) return cuda::layer_norm(x, weight, bias, epsilon);
   return with_float("layer_norm", x.dtype(), [&]<class T>() {
     const Tensor from = dense_rows(x), scale = weight.contiguous(), offset = bias.contiguous();
     const Tensor y = Tensor::empty_like(from);
@@ -115,6 +120,8 @@ LayerNormGradients layer_norm_backward(const Tensor& x, const Tensor& weight, do
   require_arguments("layer_norm_backward", x, weight, epsilon);
   require_same_shape("layer_norm_backward", "x", x, "dy", dy);
   require_same_dtype("layer_norm_backward", "x", x, "dy", dy);
+  if constexpr (kHasCuda)
+    if (x.is_on(Device::cuda)) return cuda::layer_norm_backward(x, weight, epsilon, dy);
   return with_float("layer_norm_backward", x.dtype(), [&]<class T>() -> LayerNormGradients {
     const Tensor from_x = dense_rows(x), from_dy = dense_rows(dy), dense_weight = weight.contiguous();
     const Tensor dx = Tensor::empty_like(from_x);

@@ -28,7 +28,10 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   require_float("linear", "x", x);
   require_same_dtype("linear", "x", x, "weight", weight);
-  require_same_dtype("linear", "x", x, "bias", bias);
+  if (is_f32_beside_bf16(bias, x))
+    require_same_device("linear", "x", x, "bias", bias);
+  else
+    require_same_dtype("linear", "x", x, "bias", bias);
   require(x.rank() >= 1, "linear", "x is a scalar; needs [..., inputs]");
   require(weight.rank() == 2, "linear", "weight is ", weight.shape(), "; needs [inputs, outputs]");
   require(x.extent(-1) == weight.extent(0), "linear", "x is ", x.shape(), ", weight is ", weight.shape(),

@@ -7,6 +7,7 @@
 #include "core/arguments.hpp"
 #include "core/blas.hpp"
 #include "core/dispatch.hpp"
+#include "core/matrices.hpp"
 #include "core/ops/binary.hpp"
 #include "core/panel_product.hpp"
 #include "core/parallel.hpp"
@@ -62,22 +63,12 @@ Tensor reference::matmul(const Tensor& a, const Tensor& b) {
 
 namespace {
 
-// Whether a step of 1 goes along the last axis (or, transposed, the one before) and the other axis steps over it.
-bool is_dense(int64_t outer, int64_t outer_step, int64_t inner, int64_t inner_step) {
-  return (inner_step == 1 || inner <= 1) && (outer_step >= inner || outer <= 1);
-}
-
-bool is_row_major(const Tensor& x) { return is_dense(x.extent(-2), x.stride(-2), x.extent(-1), x.stride(-1)); }
-bool is_column_major(const Tensor& x) { return is_dense(x.extent(-1), x.stride(-1), x.extent(-2), x.stride(-2)); }
-
-// The last two axes. The step of an axis of one element says nothing and is set to what gemm can read.
+// The last two axes.
 template <class T>
 Strided<T> strided(const Tensor& x) {
-  if (is_row_major(x)) return {x.data<T>(), std::max({x.stride(-2), x.extent(-1), int64_t{1}}), 1};
-  return {x.data<T>(), 1, std::max({x.stride(-1), x.extent(-2), int64_t{1}})};
+  if (is_row_major(x)) return {x.data<T>(), leading_step(x), 1};
+  return {x.data<T>(), 1, leading_step(x)};
 }
-
-Tensor readable(const Tensor& x) { return is_row_major(x) || is_column_major(x) ? x : x.clone(); }
 
 // Whether all axes but the last step through memory like one axis.
 bool folds_into_rows(const Tensor& x) {
@@ -302,10 +293,16 @@ Tensor matmul(const Tensor& a, const Tensor& b) { return matmul_plus(a, b, Tenso
 Tensor matmul_plus(const Tensor& a, const Tensor& b, const Tensor& addend) {
   const Shape shape = result_shape(a, b);
   if (a.extent(-1) == 0) {
-    const Tensor nothing = Tensor::zeros(shape, a.dtype());
-    return addend.defined() ? add(nothing, addend) : nothing;
+    const Tensor nothing = Tensor::zeros(shape, a.dtype(), a.device());
+    return addend.defined() ? add(nothing, addend.to(a.dtype())) : nothing;
   }
-  const Tensor y = Tensor::empty(shape, a.dtype());
+  const Tensor y = Tensor::empty(shape, a.dtype(), a.device());
+  if constexpr (kHasCuda)
+    if (a.is_on(Device::cuda)) {
+      if (addend.defined()) require_same_device("matmul", "a", a, "addend", addend);
+      if (y.size() > 0) cuda::matmul(y, a, b, addend);
+      return y;
+    }
   product(a, b, addend, y);
   return y;
 }

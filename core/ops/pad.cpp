@@ -13,7 +13,7 @@ namespace {
 // Whether the conversion of `value` to T is one that changes nothing but the rounding of floats.
 template <class T>
 bool can_hold(double value) {
-  if constexpr (std::is_floating_point_v<T>) {
+  if constexpr (is_float(dtype_of<T>)) {
     return true;
   } else {
     // A power of two, which a double holds; the largest integer may not be.
@@ -28,7 +28,7 @@ Tensor pad(const Tensor& x, int axis, int64_t before, int64_t after, double valu
   axis = checked_axis("pad", "x", x, axis);
   require<ValueError>(before >= 0 && after >= 0, "pad", "axis ", axis, " of x, which is ", x.shape(), ", gets ", before,
                       " elements before and ", after, " after; needs 0 or more");
-  with_number("pad", x.dtype(), [&]<class T>() {
+  with_any_number("pad", x.dtype(), [&]<class T>() {
     require<ValueError>(can_hold<T>(value), "pad", "the value is ", value, "; needs one that ", x.dtype(), " can hold");
   });
   const int64_t extent = x.extent(axis);
@@ -37,7 +37,7 @@ Tensor pad(const Tensor& x, int axis, int64_t before, int64_t after, double valu
       __builtin_add_overflow(before, extent, &padded) || __builtin_add_overflow(padded, after, &padded);
   require(!overflow, "pad", "axis ", axis, " of x, which is ", x.shape(), ", gets ", before, " elements before and ",
           after, " after, more than 63 bits can count");
-  const Tensor y = Tensor::empty(x.shape().with(axis, padded), x.dtype());
+  const Tensor y = Tensor::empty(x.shape().with(axis, padded), x.dtype(), x.device());
   fill(y.slice(axis, 0, before), value);
   copy_into(y.slice(axis, before, before + extent), x);
   fill(y.slice(axis, before + extent, padded), value);

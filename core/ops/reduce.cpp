@@ -89,23 +89,39 @@ void require_kept(const char* op, const Tensor& x, const Axes& axes, const char*
 
 }  // namespace
 
-Tensor sum(const Tensor& x, const std::vector<int>& axes) { return reduce<Sum>("sum", x, {"sum", x, axes}); }
+Tensor sum(const Tensor& x, const std::vector<int>& axes) {
+  const Axes which("sum", x, axes);
+  if constexpr (kHasCuda)
+    if (x.is_on(Device::cuda)) return cuda::sum(x, which.kept);
+  return reduce<Sum>("sum", x, which);
+}
 
 Tensor mean(const Tensor& x, const std::vector<int>& axes) {
   const Axes which = nonempty_axes("mean", "the mean", x, axes);
+  if constexpr (kHasCuda)
+    if (x.is_on(Device::cuda)) return cuda::mean(x, which.kept);
   return div(reduce<Sum>("mean", x, which), Tensor::scalar(static_cast<double>(which.inner.size()), x.dtype()));
 }
 
 Tensor max(const Tensor& x, const std::vector<int>& axes) {
-  return reduce<Max>("max", x, nonempty_axes("max", "the maximum", x, axes));
+  const Axes which = nonempty_axes("max", "the maximum", x, axes);
+  if constexpr (kHasCuda)
+    if (x.is_on(Device::cuda)) return cuda::max(x, which.kept);
+  return reduce<Max>("max", x, which);
 }
 
 Tensor logsumexp(const Tensor& x, const std::vector<int>& axes) {
-  return reduce<LogSumExp>("logsumexp", x, nonempty_axes("logsumexp", "the logsumexp", x, axes));
+  const Axes which = nonempty_axes("logsumexp", "the logsumexp", x, axes);
+  if constexpr (kHasCuda)
+    if (x.is_on(Device::cuda)) return cuda::logsumexp(x, which.kept);
+  return reduce<LogSumExp>("logsumexp", x, which);
 }
 
 Tensor variance(const Tensor& x, const std::vector<int>& axes) {
-  return reduce<Variance>("variance", x, nonempty_axes("variance", "the variance", x, axes));
+  const Axes which = nonempty_axes("variance", "the variance", x, axes);
+  if constexpr (kHasCuda)
+    if (x.is_on(Device::cuda)) return cuda::variance(x, which.kept);
+  return reduce<Variance>("variance", x, which);
 }
 
 Tensor max_backward(const Tensor& x, const std::vector<int>& axes, const Tensor& y, const Tensor& dy) {
@@ -113,6 +129,8 @@ Tensor max_backward(const Tensor& x, const std::vector<int>& axes, const Tensor&
   const Axes which = nonempty_axes(op, "the maximum", x, axes);
   require_kept(op, x, which, "y", y);
   require_kept(op, x, which, "dy", dy);
+  if constexpr (kHasCuda)
+    if (x.is_on(Device::cuda)) return cuda::max_backward(x, y, dy);
   const Tensor share = div(dy, reduce<Ties>(op, x, which));
   return with_float(op, x.dtype(), [&]<class T>() {
     const Tensor dx = Tensor::empty_like(x);
@@ -134,6 +152,8 @@ Tensor logsumexp_backward(const Tensor& x, const std::vector<int>& axes, const T
   const Axes which = nonempty_axes(op, "the logsumexp", x, axes);
   require_kept(op, x, which, "y", y);
   require_kept(op, x, which, "dy", dy);
+  if constexpr (kHasCuda)
+    if (x.is_on(Device::cuda)) return cuda::logsumexp_backward(x, y, dy);
   return with_float(op, x.dtype(), [&]<class T>() {
     const Tensor dx = Tensor::empty_like(x);
     for_each_run<T, 1, 3>(grain_for(8), {dx}, {x, y.broadcast_to(x.shape()), dy.broadcast_to(x.shape())},
@@ -154,6 +174,8 @@ Tensor variance_backward(const Tensor& x, const std::vector<int>& axes, const Te
   constexpr const char* op = "variance_backward";
   const Axes which = nonempty_axes(op, "the variance", x, axes);
   require_kept(op, x, which, "dy", dy);
+  if constexpr (kHasCuda)
+    if (x.is_on(Device::cuda)) return cuda::variance_backward(x, dy);
   const Tensor factor = div(dy, Tensor::scalar(static_cast<double>(which.inner.size()) / 2, x.dtype()));
   // The mean in two parts: rounded to x's dtype alone it could be off by more than x spreads.
   const Tensor mean = reduce<AccurateMean, double>(op, x, which);
@@ -179,7 +201,10 @@ Tensor sum_to(const Tensor& x, const Shape& shape) {
   std::vector<int> stretched;
   for (int axis = 0; axis < x.rank(); ++axis)
     if (axis < added || (shape[axis - added] == 1 && x.extent(axis) != 1)) stretched.push_back(axis);
-  return reduce<Sum>("sum_to", x, {"sum_to", x, stretched}).reshape(shape);
+  const Axes which("sum_to", x, stretched);
+  if constexpr (kHasCuda)
+    if (x.is_on(Device::cuda)) return cuda::sum(x, which.kept).reshape(shape);
+  return reduce<Sum>("sum_to", x, which).reshape(shape);
 }
 
 }  // namespace phasor

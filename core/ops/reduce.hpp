@@ -1,4 +1,4 @@
-// Reductions of f32 and f64 tensors over some axes.
+// Reductions of f32 and f64 tensors over some axes (on the GPU of bf16 too, added up in f32).
 //   axes   negative axes count from the end; none given means all
 //   result the reduced axes are kept as extent 1 (squeeze or reshape drops them)
 // The order of additions depends on shape and strides alone.
@@ -30,6 +30,18 @@ Tensor variance_backward(const Tensor& x, const std::vector<int>& axes, const Te
 
 // Undoes broadcasting: sums x over the axes in which `shape` was stretched to x's shape. `shape` must broadcast to it.
 Tensor sum_to(const Tensor& x, const Shape& shape);
+
+namespace cuda {
+// What the functions above call on the GPU, after their checks. `kept` is x's shape with extent 1 for the reduced axes.
+Tensor sum(const Tensor& x, const Shape& kept);
+Tensor mean(const Tensor& x, const Shape& kept);
+Tensor max(const Tensor& x, const Shape& kept);
+Tensor logsumexp(const Tensor& x, const Shape& kept);
+Tensor variance(const Tensor& x, const Shape& kept);
+Tensor max_backward(const Tensor& x, const Tensor& y, const Tensor& dy);
+Tensor logsumexp_backward(const Tensor& x, const Tensor& y, const Tensor& dy);
+Tensor variance_backward(const Tensor& x, const Tensor& dy);
+}  // namespace cuda
 
 namespace reference {
 Tensor sum(const Tensor& x, const std::vector<int>& axes = {});

@@ -33,7 +33,10 @@ namespace {
 
 void require_arguments(const char* op, const Tensor& x, const Tensor& weight, double epsilon) {
   require_float(op, "x", x);
-  require_same_dtype(op, "x", x, "weight", weight);
+  if (is_f32_beside_bf16(weight, x))
+    require_same_device(op, "x", x, "weight", weight);
+  else
+    require_same_dtype(op, "x", x, "weight", weight);
   require(x.rank() >= 1, op, "x is a scalar; needs rank 1 or more");
   require(weight.rank() == 1 && weight.extent(0) == x.extent(-1), op, "weight is ", weight.shape(), ", x is ",
           x.shape(), "; weight must be [", x.extent(-1), "], the last axis of x");
@@ -50,6 +53,8 @@ T inverse_root(int64_t width, T sum_of_squares, double epsilon) {
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon) {
   require_arguments("rms_norm", x, weight, epsilon);
+  if constexpr (kHasCuda)
+    if (x.is_on(Device::cuda)) return cuda::rms_norm(x, weight, epsilon);
   return with_float("rms_norm", x.dtype(), [&]<class T>() {
     const Tensor from = dense_rows(x), scale = weight.contiguous();
     const Tensor y = Tensor::empty_like(from);
@@ -80,6 +85,8 @@ RmsNormGradients rms_norm_backward(const Tensor& x, const Tensor& weight, double
     require_same_shape("rms_norm_backward", "x", x, "addend", addend);
     require_same_dtype("rms_norm_backward", "x", x, "addend", addend);
   }
+  if constexpr (kHasCuda)
+    if (x.is_on(Device::cuda)) return cuda::rms_norm_backward(x, weight, epsilon, dy, addend);
   return with_float("rms_norm_backward", x.dtype(), [&]<class T>() -> RmsNormGradients {
     const Tensor from_x = dense_rows(x), from_dy = dense_rows(dy), dense_weight = weight.contiguous();
     const Tensor dx = Tensor::empty_like(from_x), added = addend.defined() ? dense_rows(addend) : dx;

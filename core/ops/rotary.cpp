@@ -17,8 +17,15 @@ struct Tables {
 
 Tables checked_tables(const Tensor& x, const Tensor& cos, const Tensor& sin) {
   require_float("rotary", "x", x);
-  require_same_dtype("rotary", "cos", cos, "x", x);
-  require_same_dtype("rotary", "sin", sin, "x", x);
+  const auto require_table = [&](const char* name, const Tensor& table) {
+    if (is_f32_beside_bf16(table, x))
+      require_same_device("rotary", name, table, "x", x);
+    else
+      require_same_dtype("rotary", name, table, "x", x);
+  };
+  require_table("cos", cos);
+  require_table("sin", sin);
+  require_same_dtype("rotary", "sin", sin, "cos", cos);
   require(x.rank() == 4, "rotary", "x is ", x.shape(), "; needs [batch, heads, length, head_dim]");
   require(x.extent(-1) % 2 == 0, "rotary", "x is ", x.shape(), ": head_dim ", x.extent(-1),
           " (axis 3) is odd; components are pairs of channels");
@@ -165,7 +172,15 @@ Tensor turned(const Tensor& x, const Tensor& cos, const Tensor& sin, RotaryLayou
   Tensor y = Tensor::empty_like(dense);
   if (y.size() == 0) return y;
   // An axis of x that repeats itself (stride 0) would come innermost in y.
-  if (y.stride(-1) != 1) y = Tensor::empty(x.shape(), x.dtype());
+  if (y.stride(-1) != 1) y = Tensor::empty(x.shape(), x.dtype(), x.device());
+  if constexpr (kHasCuda)
+    if (x.is_on(Device::cuda)) {
+      if (direction == Turn::forward)
+        cuda::rotary(y, dense, tables.cos, tables.sin, layout);
+      else
+        cuda::rotary_transposed(y, dense, tables.cos, tables.sin, layout);
+      return y;
+    }
   with_float("rotary", x.dtype(), [&]<class T>() {
     with_layout(layout, [&]<RotaryLayout known>() {
       if (direction == Turn::forward)
@@ -193,13 +208,19 @@ RotaryTableGradients rotary_table_backward(const Tensor& x, const Tensor& cos, c
   checked_tables(x, cos, sin);
   require_same_shape("rotary_table_backward", "x", x, "dy", dy);
   require_same_dtype("rotary_table_backward", "x", x, "dy", dy);
-  const RotaryTableGradients gradients{Tensor::zeros(cos.shape(), x.dtype()), Tensor::zeros(cos.shape(), x.dtype())};
+  const RotaryTableGradients gradients{Tensor::zeros(cos.shape(), cos.dtype(), cos.device()),
+                                       Tensor::zeros(cos.shape(), cos.dtype(), cos.device())};
   const Tensor dense_x = dense_last(x), dense_dy = dense_last(dy);
   const int64_t components = cos.extent(-1);
   std::array<int64_t, 3> own{1, 1, 1}, shared{};  // extents of the table, and over how many of x each row is used
   for (int axis = 2; axis <= cos.rank(); ++axis) own[4 - axis] = cos.extent(-axis);
   for (int axis = 0; axis < 3; ++axis) shared[axis] = own[axis] == 1 ? x.extent(axis) : 1;
   if (x.size() == 0 || components == 0) return gradients;
+  if constexpr (kHasCuda)
+    if (x.is_on(Device::cuda)) {
+      cuda::rotary_table_backward(gradients, dense_x, own, layout, dense_dy);
+      return gradients;
+    }
   const int64_t table_rows = own[0] * own[1] * own[2], uses = shared[0] * shared[1] * shared[2];
   with_float("rotary", x.dtype(), [&]<class T>() {
     with_layout(layout, [&]<RotaryLayout known>() {

@@ -167,6 +167,8 @@ int require_gradient_of_lines(const char* op, const Tensor& y, const Tensor& dy,
 
 Tensor softmax(const Tensor& x, int axis) {
   axis = require_lines("softmax", "x", x, axis);
+  if constexpr (kHasCuda)
+    if (x.is_on(Device::cuda)) return cuda::softmax(x, axis);
   return with_float("softmax", x.dtype(), [&]<class T>() {
     const auto row = [](int64_t width, T* y, const std::array<const T*, 1>& x_row) {
       // Subtracting the maximum keeps e^x in range. A NaN may not show in the maximum, but it makes the sum NaN.
@@ -197,6 +199,8 @@ Tensor softmax(const Tensor& x, int axis) {
 
 Tensor softmax_backward(const Tensor& y, const Tensor& dy, int axis) {
   axis = require_gradient_of_lines("softmax_backward", y, dy, axis);
+  if constexpr (kHasCuda)
+    if (y.is_on(Device::cuda)) return cuda::softmax_backward(y, dy, axis);
   return with_float("softmax_backward", y.dtype(), [&]<class T>() {
     const auto row = [](int64_t width, T* dx, const std::array<const T*, 2>& from) {
       const auto product = [](auto p, auto d) { return p * d; };
@@ -220,6 +224,8 @@ Tensor softmax_backward(const Tensor& y, const Tensor& dy, int axis) {
 
 Tensor log_softmax(const Tensor& x, int axis) {
   axis = require_lines("log_softmax", "x", x, axis);
+  if constexpr (kHasCuda)
+    if (x.is_on(Device::cuda)) return cuda::log_softmax(x, axis);
   return with_float("log_softmax", x.dtype(), [&]<class T>() {
     // Two subtractions: max + log(sum) could round away all of x - max.
     const auto row = [](int64_t width, T* y, const std::array<const T*, 1>& x_row) {
@@ -248,6 +254,8 @@ Tensor log_softmax(const Tensor& x, int axis) {
 
 Tensor log_softmax_backward(const Tensor& y, const Tensor& dy, int axis) {
   axis = require_gradient_of_lines("log_softmax_backward", y, dy, axis);
+  if constexpr (kHasCuda)
+    if (y.is_on(Device::cuda)) return cuda::log_softmax_backward(y, dy, axis);
   return with_float("log_softmax_backward", y.dtype(), [&]<class T>() {
     const auto gradient = [](auto l, auto d, auto total) { return d - simd::exp(l) * total; };
     const auto row = [&](int64_t width, T* dx, const std::array<const T*, 2>& from) {

@@ -4,7 +4,7 @@
 #include "core/arguments.hpp"
 #include "core/dispatch.hpp"
 #include "core/elementwise.hpp"
-#include "core/scalar_math.hpp"
+#include "core/simd_math.hpp"
 
 namespace phasor {
 namespace reference {
@@ -25,6 +25,8 @@ Tensor swiglu(const Tensor& gate, const Tensor& up) {
   require_float("swiglu", "gate", gate);
   require_same_shape("swiglu", "gate", gate, "up", up);
   require_same_dtype("swiglu", "gate", gate, "up", up);
+  if constexpr (kHasCuda)
+    if (gate.is_on(Device::cuda)) return cuda::swiglu(gate, up);
   return with_float("swiglu", gate.dtype(), [&]<class T>() {
     const Tensor y = Tensor::empty_like(gate);
     for_each_run<T, 1, 2>(grain_for(8), {y}, {gate, up}, [](int64_t n, const auto& to, const auto& from) {
@@ -41,6 +43,8 @@ SwigluGradients swiglu_backward(const Tensor& gate, const Tensor& up, const Tens
   require_same_shape("swiglu_backward", "gate", gate, "dy", dy);
   require_same_dtype("swiglu_backward", "gate", gate, "up", up);
   require_same_dtype("swiglu_backward", "gate", gate, "dy", dy);
+  if constexpr (kHasCuda)
+    if (gate.is_on(Device::cuda)) return cuda::swiglu_backward(gate, up, dy);
   return with_float("swiglu_backward", gate.dtype(), [&]<class T>() -> SwigluGradients {
     const Tensor dgate = Tensor::empty_like(gate), dup = Tensor::empty_like(up);
     const auto gradients = [](auto g, auto u, auto d) {

@@ -144,6 +144,8 @@ TopK top_k(const Tensor& x, int64_t k) {
   require(x.rank() >= 1, "top_k", "x is a scalar, shape ", x.shape(), "; needs rank 1 or more");
   require(k >= 1 && k <= x.extent(-1), "top_k", "k is ", k, ", x is ", x.shape(), "; k must be 1 .. ", x.extent(-1),
           ", the last axis of x");
+  if constexpr (kHasCuda)
+    if (x.is_on(Device::cuda)) return cuda::top_k(x, k);
   return with_float("top_k", x.dtype(), [&]<class T>() -> TopK {
     const Tensor from = dense_rows(x);
     const Shape shape = x.shape().with(-1, k);
@@ -172,6 +174,8 @@ Tensor argmax(const Tensor& x, int axis) {
   const int64_t length = x.extent(counted);
   require(length >= 1, "argmax", "an empty line has no largest element: axis ", axis, " of x, which is ", x.shape(),
           ", is empty; needs an extent of 1 or more");
+  if constexpr (kHasCuda)
+    if (x.is_on(Device::cuda)) return cuda::argmax(x, counted);
   return with_float("argmax", x.dtype(), [&]<class T>() {
     const Tensor y = Tensor::empty(x.shape().without(counted), Dtype::i64);
     if (y.size() == 0) return y;

@@ -4,7 +4,7 @@
 #include "core/arguments.hpp"
 #include "core/dispatch.hpp"
 #include "core/elementwise.hpp"
-#include "core/scalar_math.hpp"
+#include "core/simd_math.hpp"
 
 namespace phasor {
 namespace {
@@ -12,6 +12,8 @@ namespace {
 template <class F>
 Tensor apply(const char* op, const Tensor& x, F f = {}) {
   require_float(op, "x", x);
+  if constexpr (kHasCuda)
+    if (x.is_on(Device::cuda)) return cuda::unary(op, x, f);
   return with_float(op, x.dtype(), [&]<class T>() {
     const Tensor y = Tensor::empty_like(x);
     for_each_run<T, 1, 1>(grain_for(8), {y}, {x}, [&](int64_t n, const auto& to, const auto& from) {
@@ -37,16 +39,13 @@ Tensor apply_backward(const char* op, const Tensor& x, const Tensor& y, const Te
     require_same_dtype(op, "y", y, "dy", dy);
   }
   require_float(op, "dy", dy);
+  if constexpr (kHasCuda)
+    if (dy.is_on(Device::cuda)) return cuda::unary_backward(op, read, dy, f);
   return with_float(op, dy.dtype(), [&]<class T>() {
     const Tensor dx = Tensor::empty_like(read);
     for_each_run<T, 1, 2>(grain_for(8), {dx}, {read, dy}, [&](int64_t n, const auto& to, const auto& from) {
-      const auto gradient = [&](auto v, auto d) {
-        if constexpr (requires { f.gradient(v, d); })
-          return f.gradient(v, d);
-        else
-          return d * f.derivative(v, v);
-      };
-      simd::map(n, to[0], gradient, from[0], from[1]);
+      simd::map(
+          n, to[0], [&](auto v, auto d) { return scalar::gradient_of(f, v, d); }, from[0], from[1]);
     });
     return dx;
   });

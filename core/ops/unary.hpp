@@ -1,5 +1,6 @@
-// Element-wise functions of one tensor: f32 or f64, any shape and strides; the result keeps the order of axes in
-// memory. The formulas and their derivatives stand in core/scalar_math.hpp. NaN stays NaN. Errors: DtypeError.
+// Element-wise functions of one tensor: f32 or f64 (on the GPU bf16 too), any shape and strides; the result keeps the
+// order of axes in memory. The formulas and their derivatives stand in core/scalar_math.hpp. NaN stays NaN.
+// Errors: DtypeError.
 #pragma once
 
 #include "core/tensor.hpp"
@@ -46,5 +47,14 @@ Tensor gelu_tanh_backward(const Tensor& x, const Tensor& y, const Tensor& dy);
 Tensor relu_backward(const Tensor& x, const Tensor& y, const Tensor& dy);
 Tensor softplus_backward(const Tensor& x, const Tensor& y, const Tensor& dy);
 Tensor clamp_backward(const Tensor& x, double low, double high, const Tensor& dy);
+
+namespace cuda {
+// What the functions above call on the GPU, after their checks: F is a formula of core/scalar_math.hpp, `read` the one
+// of x and y that its derivative reads.
+template <class F>
+Tensor unary(const char* op, const Tensor& x, F f);
+template <class F>
+Tensor unary_backward(const char* op, const Tensor& read, const Tensor& dy, F f);
+}  // namespace cuda
 
 }  // namespace phasor

@@ -15,7 +15,10 @@ Shape common_shape(const Tensor& condition, const Tensor& a, const Tensor& b) {
   require_defined("where", "condition", condition);
   require<DtypeError>(condition.dtype() == Dtype::boolean, "where", "condition is ", condition.dtype(),
                       "; needs boolean, as greater() and the like give it");
-  require_same_dtype("where", "a", a, "b", b);
+  require_operands("where", "a", a, "b", b);
+  for (const auto& [name, operand] : {std::pair("a", &a), std::pair("b", &b)})
+    if (!is_number_of_cpu(condition) && !is_number_of_cpu(*operand))
+      require_same_device("where", "condition", condition, name, *operand);
   for (int axis = -1; axis >= -max_rank; --axis) {
     int64_t extent = 1;
     for (const Tensor* const operand : {&condition, &a, &b}) {
@@ -27,6 +30,13 @@ Shape common_shape(const Tensor& condition, const Tensor& a, const Tensor& b) {
     }
   }
   return broadcast_shape("where", broadcast_shape("where", condition.shape(), a.shape()), b.shape());
+}
+
+// The result lies in memory like an operand of its own shape, if there is one.
+Tensor empty_result(const Shape& shape, const Tensor& a, const Tensor& b, Device device) {
+  if (a.shape() == shape && a.is_on(device)) return Tensor::empty_like(a);
+  if (b.is_on(device)) return Tensor::empty_like(b.broadcast_to(shape));
+  return Tensor::empty(shape, a.dtype(), device);
 }
 
 }  // namespace
@@ -48,7 +58,9 @@ namespace {
 // As bits: a branch on a condition without pattern would be mispredicted every other time.
 template <class T>
 T chosen(unsigned char condition, T if_true, T if_false) {
-  using Bits = std::conditional_t<sizeof(T) == 8, uint64_t, std::conditional_t<sizeof(T) == 4, uint32_t, uint8_t>>;
+  using Bits = std::conditional_t<
+      sizeof(T) == 8, uint64_t,
+      std::conditional_t<sizeof(T) == 4, uint32_t, std::conditional_t<sizeof(T) == 2, uint16_t, uint8_t>>>;
   const Bits mask = static_cast<Bits>(-static_cast<Bits>(condition));
   const Bits bits = (std::bit_cast<Bits>(if_true) & mask) | (std::bit_cast<Bits>(if_false) & static_cast<Bits>(~mask));
   return std::bit_cast<T>(bits);
@@ -58,9 +70,14 @@ T chosen(unsigned char condition, T if_true, T if_false) {
 
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   const Shape shape = common_shape(condition, a, b);
+  if constexpr (kHasCuda)
+    if (condition.is_on(Device::cuda) || a.is_on(Device::cuda) || b.is_on(Device::cuda)) {
+      const Tensor y = empty_result(shape, a, b, Device::cuda);
+      cuda::where(y, condition.broadcast_to(shape), a.broadcast_to(shape), b.broadcast_to(shape));
+      return y;
+    }
   return with_any(a.dtype(), [&]<class T>() {
-    // The result lies in memory like an operand of its own shape, if there is one.
-    const Tensor y = Tensor::empty_like(a.shape() == shape ? a : b.broadcast_to(shape));
+    const Tensor y = empty_result(shape, a, b, Device::cpu);
     const StridedLoop<4> loop(shape, {y.strides(), condition.broadcast_to(shape).strides(),
                                       a.broadcast_to(shape).strides(), b.broadcast_to(shape).strides()});
     T* const to = y.data<T>();

@@ -64,7 +64,10 @@ double bytes_per_token(int64_t length) {
 
 }  // namespace
 
-BenchResult bench_attention(const BenchOptions& options) {
+BenchResult bench_attention(Against against, const BenchOptions& options) {
+  if (options.device == Device::cuda) return bench_attention_on_gpu(against, options);
+  require<UsageError>(against == Against::nothing, "bench",
+                      "attention runs beside PyTorch on a GPU only: --device cuda");
   const std::vector<int64_t> lengths =
       options.quick ? std::vector<int64_t>{32, 64} : std::vector<int64_t>{256, 1024, 2048, 4096, 8192};
   const int64_t tokens = lengths.back();  // as many at each length

@@ -17,8 +17,9 @@ enum class Against { nothing, torch };
 // and system allocations; PyTorch's step in between, in processes of its own. UsageError if Python has no PyTorch.
 BenchResult bench_step(const std::vector<BenchSize>& sizes, Against against, const BenchOptions& options);
 
-// Fused attention forward and backward at several lengths, plain and with a bias of distance, and its memory.
-BenchResult bench_attention(const BenchOptions& options);
+// Fused attention forward and backward at several lengths, plain and with a bias of distance, and its memory. PyTorch's
+// beside it on a GPU only.
+BenchResult bench_attention(Against against, const BenchOptions& options);
 
 // Single ops on tensors larger than the cache, against a copy of as many bytes.
 BenchResult bench_ops(const BenchOptions& options);
@@ -29,6 +30,14 @@ BenchResult bench_gemm(const std::vector<BenchSize>& sizes, const BenchOptions& 
 
 // What a training step of each size keeps in memory, with and without train.recompute_blocks.
 BenchResult bench_memory(const std::vector<BenchSize>& sizes, const BenchOptions& options);
+
+// The same on a GPU, which the three above call if the options name it. There a number that is wrong is told and not
+// timed, the others are: a GPU may be there for minutes only.
+BenchResult bench_step_on_gpu(const std::vector<BenchSize>& sizes, Against against, const BenchOptions& options);
+BenchResult bench_attention_on_gpu(Against against, const BenchOptions& options);
+BenchResult bench_ops_on_gpu(const BenchOptions& options);
+// What the largest of them takes there, unless quick.
+constexpr double gpu_bytes_for_ops = 14e9;
 
 // Time and memory of a step against length, width, layers, batch and threads. `page` is HTML with the curves.
 struct Scaling {

@@ -7,10 +7,11 @@
 #include <nlohmann/json.hpp>
 
 #include "core/blas.hpp"
+#include "core/device.hpp"
 #include "experiments/bench/ceilings.hpp"
+#include "experiments/machine.hpp"
 #include "experiments/report/table.hpp"
 #include "experiments/report/text.hpp"
-#include "experiments/run_folder.hpp"
 
 namespace phasor {
 namespace {
@@ -65,10 +66,29 @@ Table table_of(const BenchGroup& group) {
   return table;
 }
 
-nlohmann::ordered_json machine(int threads) {
-  nlohmann::ordered_json machine = nlohmann::ordered_json::parse(machine_json(threads));
+nlohmann::ordered_json machine(const BenchResult& result) {
+  nlohmann::ordered_json machine = nlohmann::ordered_json::parse(machine_json(result.threads));
   machine["blas_core"] = blas_core_name();
+  if (result.device == Device::cpu) return machine;
+  const DeviceProperties gpu = gpu_properties();
+  machine["gpu"] = {{"name", gpu.name},
+                    {"compute_capability", gpu.compute_capability},
+                    {"processors", gpu.processors},
+                    {"memory_bytes", gpu.memory_bytes},
+                    {"driver", gpu.driver},
+                    {"runtime", gpu.runtime}};
   return machine;
+}
+
+// What the benchmark ran on, in words.
+std::string machine_text(const BenchResult& result) {
+  const nlohmann::ordered_json on = machine(result);
+  if (result.device == Device::cpu)
+    return fmt::format("{}, {} {}; OpenBLAS takes its kernels for {}", on["processor"].get<std::string>(),
+                       result.threads, result.threads == 1 ? "thread" : "threads", on["blas_core"].get<std::string>());
+  const DeviceProperties gpu = gpu_properties();
+  const auto version = [](int number) { return fmt::format("{}.{}", number / 1000, number % 1000 / 10); };
+  return fmt::format("{}, driver for CUDA {}, built with {}", gpu.name, version(gpu.driver), version(gpu.runtime));
 }
 
 }  // namespace
@@ -98,12 +118,7 @@ BenchGroup time_operations(const std::string& title, std::vector<Subject> subjec
 }
 
 std::string to_text(const BenchResult& result) {
-  const nlohmann::ordered_json on = machine(result.threads);
-  std::string text =
-      wrapped(fmt::format("phasor bench {}: {}, {} {}; OpenBLAS takes its kernels for {}", result.name,
-                          on["processor"].get<std::string>(), result.threads,
-                          result.threads == 1 ? "thread" : "threads", on["blas_core"].get<std::string>()),
-              80);
+  std::string text = wrapped(fmt::format("phasor bench {}: {}", result.name, machine_text(result)), 80);
   text += '\n';
   for (const std::string& note : result.notes) text += wrapped(note, 80) + '\n';
   bool noisy = false;
@@ -123,7 +138,7 @@ std::string to_text(const BenchResult& result) {
 }
 
 std::string to_json(const BenchResult& result) {
-  nlohmann::ordered_json json{{"bench", result.name}, {"machine", machine(result.threads)}, {"notes", result.notes}};
+  nlohmann::ordered_json json{{"bench", result.name}, {"machine", machine(result)}, {"notes", result.notes}};
   json["groups"] = nlohmann::ordered_json::array();
   for (const BenchGroup& group : result.groups) {
     nlohmann::ordered_json rows = nlohmann::ordered_json::array();

@@ -13,6 +13,7 @@ namespace phasor {
 struct BenchOptions {
   int threads = 1;
   bool quick = false;  // small sizes and few repetitions, to see what is printed; the numbers mean nothing
+  Device device = Device::cpu;
   Effort effort() const { return quick ? Effort{.repetitions = 3, .seconds = 0} : Effort{}; }
 };
 
@@ -40,6 +41,7 @@ struct BenchResult {
   std::vector<std::string> notes = {};  // how to read it: what is counted, what is 100 %
   std::vector<BenchGroup> groups = {};
   int threads = 1;
+  Device device = Device::cpu;
 };
 
 // Times the subjects between the two ceilings of arithmetic, which become the last rows. A rate is work a second; its
@@ -52,7 +54,7 @@ std::string ceiling_note(const BenchOptions& options);
 // The rate and percentage of work done in the time of a row.
 BenchRow row_of(const Subject& subject, const Timing& timing);
 
-// Within 80 columns: processor, OpenBLAS's kernel, notes, then the tables.
+// Within 80 columns: processor and OpenBLAS's kernel, or the GPU; notes, then the tables.
 std::string to_text(const BenchResult& result);
 std::string to_json(const BenchResult& result);
 

@@ -22,7 +22,16 @@ BenchSize size(const std::string& name, const ModelSettings& model, int64_t leng
   s.train.steps = 1000;
   s.train.learning_rate = 1e-3;
   s.train.warmup_steps = 0;
-  return {name, s};
+  return {.name = name, .settings = s};
+}
+
+BenchSize gpt() {
+  BenchSize gpt = size("124M", {.width = 768, .layers = 12, .heads = 12, .kv_heads = 0, .hidden = 2048}, 512, 64);
+  gpt.settings.model.head = "tied";
+  gpt.settings.train.precision = "bf16";
+  gpt.vocabulary = 50304;  // 50257, rounded up to a multiple of 64
+  gpt.is_for_gpu = true;
+  return gpt;
 }
 
 // The largest resident size of this process since its start or the last forget_process_peak(), in bytes.
@@ -43,7 +52,7 @@ const std::vector<BenchSize>& bench_sizes() {
       size("reference", {.width = 256, .layers = 6, .heads = 4, .kv_heads = 0, .hidden = 704}, 256, 16),
       size("small", {.width = 128, .layers = 4, .heads = 2, .kv_heads = 0, .hidden = 352}, 128, 32),
       size("tiny", {.width = 64, .layers = 2, .heads = 1, .kv_heads = 0, .hidden = 176}, 64, 8),
-      size("large", {.width = 512, .layers = 8, .heads = 8, .kv_heads = 0, .hidden = 1408}, 512, 4)};
+      size("large", {.width = 512, .layers = 8, .heads = 8, .kv_heads = 0, .hidden = 1408}, 512, 4), gpt()};
   return sizes;
 }
 
@@ -78,47 +87,75 @@ double step_operations(const Settings& s, const ParameterList& parameters) {
   return 3 * forward_operations(s, parameters, s.train.batch, s.train.length);
 }
 
-TokenWindows random_windows(int64_t windows, int64_t length) {
+int64_t ids_below(const BenchSize& size) { return size.vocabulary == byte_vocabulary ? 256 : size.vocabulary; }
+
+TokenWindows random_windows(int64_t windows, int64_t length, int64_t bound) {
   Random random{.seed = 7};
   const Shape shape = {windows, length};
   TokenWindows result{Tensor::empty(shape, Dtype::i32), Tensor::empty(shape, Dtype::i32)};
   for (int64_t i = 0; i < shape.size(); ++i) {
-    result.inputs.data<int32_t>()[i] = static_cast<int32_t>(random.below(256));
-    result.targets.data<int32_t>()[i] = static_cast<int32_t>(random.below(256));
+    result.inputs.data<int32_t>()[i] = static_cast<int32_t>(random.below(bound));
+    result.targets.data<int32_t>()[i] = static_cast<int32_t>(random.below(bound));
   }
   return result;
 }
 
-BenchStep::BenchStep(const Settings& s) {
-  const int64_t before = memory_counts().bytes_in_use;
-  const Transformer model(model_shape(s), static_cast<uint64_t>(s.train.seed));
-  state_ = std::make_shared<State>(
-      State{s, model, AdamW(model.parameters(), {}), random_windows(s.train.batch, s.train.length)});
-  own_bytes_ = memory_counts().bytes_in_use - before;
+static Transformer model_of(const BenchSize& size) {
+  ModelShape shape = model_shape(size.settings);
+  shape.vocabulary = size.vocabulary;
+  const Transformer model(shape, static_cast<uint64_t>(size.settings.train.seed));
+  model.move_to(size.settings.device);
+  return model;
+}
+
+BenchStep::State::State(const BenchSize& size)
+    : settings(size.settings),
+      model(model_of(size)),
+      optimizer(model.parameters(), {}),
+      batch(random_windows(settings.train.batch, settings.train.length, ids_below(size))),
+      steps(model, optimizer, settings) {}
+
+BenchStep::BenchStep(const BenchSize& size) {
+  const Device device = size.settings.device;
+  const int64_t before = memory_counts(device).bytes_in_use;
+  state_ = std::make_shared<State>(size);
+  own_bytes_ = memory_counts(device).bytes_in_use - before;
 }
 
 double BenchStep::run() const {
-  return training_step(state_->model, state_->optimizer, state_->batch, state_->settings).loss;
+  state_->steps.start(state_->batch);
+  return state_->steps.finish().loss;
+}
+
+void BenchStep::run(int64_t steps) const {
+  TrainingSteps& s = state_->steps;
+  for (int64_t step = 0; step < steps; ++step) {
+    s.start(state_->batch);
+    if (s.unfinished() > 1 || !s.runs_ahead()) s.finish();
+  }
+  while (s.unfinished() > 0) s.finish();
 }
 
 BenchStep::Trial BenchStep::check() const {
   constexpr int steps = 6;
-  release_cached_memory();
+  const Device device = settings().device;
+  release_cached_memory(device);
   malloc_trim(0);  // blocks below glibc's threshold stay with the process otherwise
-  reset_peak_memory();
+  reset_peak_memory(device);
   forget_process_peak();
-  const int64_t before = memory_counts().bytes_in_use;
+  const int64_t before = memory_counts(device).bytes_in_use;
   const double first_loss = run();
-  run();
-  const int64_t allocations = memory_counts().system_allocations;
+  const int first_steps = device == Device::cuda ? 3 : 2;  // on a GPU the second step is recorded
+  for (int step = 1; step < first_steps; ++step) run();
+  const int64_t allocations = memory_counts(device).system_allocations;
   double loss = 0;
-  for (int step = 2; step < steps; ++step) loss = run();
+  for (int step = first_steps; step < steps; ++step) loss = run();
   require<NumericError>(loss < first_loss, "bench", "the loss on one batch went from ", first_loss, " to ", loss,
                         " in ", steps - 1, " training steps; a number that is not computed right is not timed");
   return {.resting_bytes = own_bytes_,
-          .peak_bytes = own_bytes_ + memory_counts().peak_bytes - before,
+          .peak_bytes = own_bytes_ + memory_counts(device).peak_bytes - before,
           .process_bytes = process_peak_bytes(),
-          .system_allocations = memory_counts().system_allocations - allocations};
+          .system_allocations = memory_counts(device).system_allocations - allocations};
 }
 
 }  // namespace phasor

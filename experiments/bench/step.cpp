@@ -114,6 +114,7 @@ BenchGroup group_of(const BenchSize& size, Against against, const BenchOptions& 
 }  // namespace
 
 BenchResult bench_step(const std::vector<BenchSize>& sizes, Against against, const BenchOptions& options) {
+  if (options.device == Device::cuda) return bench_step_on_gpu(sizes, against, options);
   BenchResult result{.name = "step", .threads = options.threads};
   result.notes = {
       "Operations: 6 per parameter (without the token embedding) and token, and 6 per layer, channel, token "

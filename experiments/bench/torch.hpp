@@ -10,6 +10,8 @@
 
 namespace phasor {
 
+class PythonProcess;
+
 class TorchStep {
  public:
   // Starts it and waits until it has taken its first steps. UsageError if no Python with PyTorch is found, or for a
@@ -26,8 +28,7 @@ class TorchStep {
   Memory memory() const;
 
  private:
-  struct Process;
-  std::shared_ptr<Process> process_;
+  std::shared_ptr<PythonProcess> process_;
   int threads_;
   std::string version_;
   int64_t parameters_ = 0, imported_bytes_ = 0;

@@ -45,8 +45,8 @@ Table stopped(const Var& cos, const Var& sin, const Ablated& which, const HeadRa
               Dtype dtype) {
   Shape shape = cos.value().shape();
   if (heads.last - heads.first + 1 < all_heads) shape = shape.with(1, all_heads);
-  const Tensor new_cos = cos.value().to(Dtype::f64).broadcast_to(shape).clone(),
-               new_sin = sin.value().to(Dtype::f64).broadcast_to(shape).clone();
+  const Tensor new_cos = cos.value().to(Device::cpu).to(Dtype::f64).broadcast_to(shape).clone(),
+               new_sin = sin.value().to(Device::cpu).to(Dtype::f64).broadcast_to(shape).clone();
   const View<double> c = new_cos.view<double>(), s = new_sin.view<double>();
   for (int64_t row = 0; row < shape[0]; ++row)
     for (int64_t head = heads.first; head <= std::min(heads.last, shape[1] - 1); ++head)

@@ -43,7 +43,8 @@ struct Angles {
 
 Angles angles_of(const Transformer& model, int64_t layer, const Tensor& content) {
   const RotaryTables tables = model.encoding().rotation->tables(context_of(model, layer, content));
-  return {tables.q_cos.value().to(Dtype::f64), tables.q_sin.value().to(Dtype::f64)};
+  const auto here = [](const Var& x) { return x.value().to(Device::cpu).to(Dtype::f64); };
+  return {here(tables.q_cos), here(tables.q_sin)};
 }
 
 bool same_direction(double angle, double other) {

@@ -56,7 +56,7 @@ Tensor widened(const Transformer& model, const LayerValues& layer, PositionalEnc
   context.current_length = q.extent(2);
   context.train_length = model.shape().train_length;
   const NoGradient scope;
-  return model.encoding().features(x, side, context).value();
+  return model.encoding().features(x, side, context).value().to(Device::cpu);
 }
 
 }  // namespace

@@ -37,7 +37,9 @@ static std::string verdict(const std::vector<Measured>& measured, const Settings
 static Answer run(const QuestionRun& job) {
   compare(job);
   const std::filesystem::path folder = job.folder.path();
-  dissect_models(models_of(folder), job.settings.dissect, job.corpus, Depth::probes, job.quiet);
+  std::vector<ModelFolder> models = models_of(folder);
+  for (ModelFolder& model : models) model.settings.device = job.settings.device;
+  dissect_models(models, job.settings.dissect, job.corpus, Depth::probes, job.quiet);
   return answer_of_runs({folder});
 }
 

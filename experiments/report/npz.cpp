@@ -39,7 +39,9 @@ struct Entry {
   std::string header;
   std::array<zip_buffer_fragment_t, 2> fragments;
 
-  explicit Entry(const Tensor& x) : value(x.contiguous()) {
+  // NumPy has no bf16; f32 holds its numbers.
+  explicit Entry(const Tensor& x)
+      : value((x.dtype() == Dtype::bf16 ? x.to(Dtype::f32) : x).to(Device::cpu).contiguous()) {
     with_any(value.dtype(), [&]<class T>() {
       header = npy_header<T>(value.shape());
       const auto bytes = [](auto* data) { return reinterpret_cast<zip_uint8_t*>(data); };

@@ -45,7 +45,8 @@ inline const std::vector<Variant> variants = {
      [](const Tensors& x) { return AttentionOptions{.segments = segments_for(x[0].extent(0), x[1].extent(2))}; }},
     {"segments for all rows, not causal",
      [](const Tensors& x) {
-       return AttentionOptions{.causal = Causal::no, .segments = segments_for(1, x[1].extent(2))};
+       // On the device of the others; above on the CPU, which serves everywhere.
+       return AttentionOptions{.causal = Causal::no, .segments = segments_for(1, x[1].extent(2)).to(x[0].device())};
      }},
 };
 

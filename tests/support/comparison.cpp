@@ -56,7 +56,7 @@ Worst worst_element(const std::vector<double>& got, const std::vector<double>& e
   return worst;
 }
 
-std::vector<double> numbers(const Tensor& t) { return t.to(Dtype::f64).to_vector<double>(); }
+std::vector<double> numbers(const Tensor& t) { return t.to(Device::cpu).to(Dtype::f64).to_vector<double>(); }
 
 }  // namespace
 
@@ -79,15 +79,15 @@ std::string bit_mismatch(const Tensor& got, const Tensor& expected) {
   if (std::string wrong = shape_or_dtype_mismatch(got, expected.dtype(), expected.shape()); !wrong.empty())
     return wrong;
   return with_any(got.dtype(), [&]<class T>() -> std::string {
-    const Tensor dense_got = got.contiguous(), dense_expected = expected.contiguous();
+    const Tensor dense_got = got.to(Device::cpu).contiguous(), dense_expected = expected.to(Device::cpu).contiguous();
     const T* const a = dense_got.data<T>();
     const T* const b = dense_expected.data<T>();
     for (int64_t i = 0; i < got.size(); ++i) {
       if (std::memcmp(a + i, b + i, sizeof(T)) == 0) continue;
       std::ostringstream out;
       out.precision(17);
-      out << "bits differ at element " << index_of(got.shape(), i) << " of " << got.shape() << ": got " << a[i]
-          << ", expected " << b[i];
+      out << "bits differ at element " << index_of(got.shape(), i) << " of " << got.shape() << ": got "
+          << static_cast<double>(a[i]) << ", expected " << static_cast<double>(b[i]);
       return out.str();
     }
     return "";

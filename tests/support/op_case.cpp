@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <sstream>
 
+#include "core/device.hpp"
 #include "tests/support/op_checks.hpp"
 
 namespace phasor {
@@ -78,10 +79,15 @@ std::vector<std::string> complaints(const OpCase& op_case) {
   for (size_t i = 0; i < op_case.samples.size(); ++i) {
     found.set_context("sample " + std::to_string(i));
     const SampleCheck check{op_case, op_case.samples[i], found};
+    if (has_device(Device::cuda)) {
+      found.attempt([&] { check_on_gpu(check); });
+      continue;
+    }
     check_values(check);
     if (op_case.is_parallel) found.attempt([&] { check_threads(check); });
     found.attempt([&] { check_refusals(check); });
   }
+  if (has_device(Device::cuda)) return found.take();
   found.set_context("refuses");
   if (op_case.samples.empty()) found.add("the case has no sample");
   for (const Refusal& refusal : op_case.refuses) found.must_throw(refusal.says, refusal.call, {refusal.says});

@@ -15,6 +15,9 @@
 //   gradients   f64 against central differences; f32 and strided ones against those
 //   few elements   one, and none along the rows, the width and both: right values and gradients where the case says
 //               that the op takes them, else an Error that names the op
+//   the GPU     where there is one (or its emulator, in the programs of tests/cuda), that instead of all the above:
+//               values and gradients in f64, f32 and bf16, in every layout, in several orders of threads with the same
+//               bits, against the reference and the CPU's gradients
 //   errors      every axis of every argument enlarged by one throws an Error that names the op and shows that
 //               argument's whole shape, unless the sample says that it is legal (then the value must be right); wrong
 //               dtypes throw, and the error says which came; so does what `refuses` lists
@@ -70,6 +73,7 @@ struct OpCase {
   double gradient_limit = tolerance::gradient;
   bool takes_any_dtype = false;  // views
   bool is_parallel = true;       // false where there is no arithmetic to share
+  bool takes_bf16 = true;        // on the GPU
 };
 
 // Everything that is wrong, one sentence each; none if the op is right.

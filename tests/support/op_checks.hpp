@@ -28,7 +28,12 @@ SmallExtents small_extents(const OpCase& op_case, const Sample& sample);
 
 void check_values(const SampleCheck& check);    // values and gradients, in every layout
 void check_threads(const SampleCheck& check);   // bits for 1, 2 and 8 threads
+void check_on_gpu(const SampleCheck& check);    // the same of the twin in cuda/ops
 void check_refusals(const SampleCheck& check);  // shapes and dtypes that do not fit
+
+// The orders in which the emulator runs threads and blocks; a GPU has one of its own. Empty unless a program of
+// tests/cuda sets it.
+inline std::vector<std::function<void()>> thread_orders;
 
 std::string describe(const Tensors& arguments);  // " [2, 3] f32 [3] f32"
 int64_t longest_axis(const Tensors& arguments);

@@ -29,8 +29,9 @@ struct Placed {
 
 // The numbers of x. Poison is NaN; for integers an id that no table has; for booleans a byte that is neither false nor
 // true: it acts as true, and the undefined-behaviour sanitizer stops at whoever reads it.
-Placed placed(const Tensor& x, Placement placement);
-std::vector<Placed> all_placed(const Tensors& arguments, Placement placement);
+// The block is on `device`.
+Placed placed(const Tensor& x, Placement placement, Device device = Device::cpu);
+std::vector<Placed> all_placed(const Tensors& arguments, Placement placement, Device device = Device::cpu);
 Tensors values_of(const std::vector<Placed>& arguments);
 
 }  // namespace phasor

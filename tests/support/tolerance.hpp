@@ -18,6 +18,14 @@ inline double f32(int64_t terms, double plain_error) {
   return 2 * plain_error + (8 + std::sqrt(static_cast<double>(terms))) * 0x1p-24;
 }
 
+// The twin on a GPU. f64: the bound, for sums of up to some hundred terms in another order.
+constexpr double cuda_f64 = 1e-12;
+// bf16: at most twice the error of a result that is right but for its rounding to bf16, and where the largest element
+// happens to be exact, half a unit of its 8 bits.
+inline double cuda_bf16(double plain_error) { return 2 * plain_error + 0x1p-9; }
+// Gradients in bf16 against the same rule in f64: the value of each op on the way is rounded to bf16 too.
+constexpr double cuda_bf16_gradient = 4 * 0x1p-8;
+
 // Rules against central differences in f64 with a step of cbrt(epsilon) = 6e-6: the truncation is about the square of
 // the step (4e-11), the rounding about epsilon / step (4e-11), each times the size of higher derivatives.
 constexpr double gradient = 1e-8;

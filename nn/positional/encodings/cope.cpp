@@ -5,10 +5,9 @@
 //
 // As in the paper's listing the gates see scaled scores, q in q . e is unscaled, and e starts at zero, one table for
 // the heads of a layer: until it learns, the model is one without positions. (The DAPE authors' code does the same.)
-#include <algorithm>
-#include <cmath>
-
-#include "core/dispatch.hpp"
+#include "core/ops/binary.hpp"
+#include "core/ops/compare.hpp"
+#include "core/ops/where.hpp"
 #include "nn/positional/encoding.hpp"
 
 namespace phasor::encoding {
@@ -17,14 +16,10 @@ constexpr int64_t rows = 64;
 
 // The row below a position; its upper neighbour is the next one, or itself at the end.
 static Tensor row_below(const Tensor& positions) {
-  const Tensor ids = Tensor::empty(positions.shape(), Dtype::i32), from = positions.contiguous();
-  with_float("cope", positions.dtype(), [&]<class T>() {
-    for (int64_t i = 0; i < ids.size(); ++i) {
-      const T p = from.data<T>()[i];  // NaN takes row 0 and stays NaN through p - r
-      ids.data<int32_t>()[i] = p >= 0 ? static_cast<int32_t>(std::min<T>(std::floor(p), rows - 2)) : 0;
-    }
-  });
-  return ids;
+  const auto number = [&](double value) { return Tensor::scalar(value, positions.dtype(), positions.device()); };
+  // NaN takes row 0 and stays NaN through p - r.
+  const Tensor counted = where(greater_equal(positions, number(0)), positions, number(0));
+  return minimum(counted, number(rows - 2)).to(Dtype::i32);
 }
 
 static PositionalEncoding make(const AttentionShape& s, ParameterList& parameters) {

@@ -27,7 +27,7 @@ static PositionalEncoding make(const AttentionShape& s, ParameterList& parameter
   using Side = PositionalEncoding::Side;
   encoding.features = [phases, layout = s.layout](const Var& x, Side side, const PositionalContext& c) {
     const Var length = softplus(x);
-    if (side == Side::query) return paired(length, Tensor::zeros(x.shape(), x.dtype()), layout);
+    if (side == Side::query) return paired(length, Tensor::zeros(x.shape(), x.dtype(), x.device()), layout);
     const Var& phase = phases[static_cast<size_t>(c.layer)];
     return paired(length * cos(phase), length * sin(phase), layout);
   };

@@ -1,0 +1,160 @@
+// Attention on the GPU: what core/ops/attention.hpp promises, as a problem for the kernels of the tensor cores or for
+// those that take everything (attention_problem.cuh).
+#include <cmath>
+
+#include "core/dispatch.hpp"
+#include "core/ops/attention.hpp"
+#include "cuda/ops/attention_problem.cuh"
+
+namespace phasor::cuda {
+namespace {
+
+constexpr int threads = 256;
+
+// Of each key the index of the first key of its segment in its row of the batch: ids may come back, and may be larger
+// than an int.
+template <class T>
+__global__ void __launch_bounds__(threads)
+    segment_kernel(int k_length, const T* ids, int64_t row_step, int64_t key_step, int32_t* labels) {
+  const int key = static_cast<int>(blockIdx.x) * threads + static_cast<int>(threadIdx.x);
+  const int64_t row = blockIdx.y;
+  if (key >= k_length) return;
+  const T* const own = ids + row * row_step;
+  const T id = own[key * key_step];
+  constexpr int at_once = 8;  // loads on their way
+  int first = 0;
+  for (; first + at_once <= key; first += at_once) {
+    bool is_found = false;
+#pragma unroll
+    for (int i = 0; i < at_once; ++i) is_found |= own[(first + i) * key_step] == id;
+    if (is_found) break;
+  }
+  while (first < key && own[first * key_step] != id) ++first;
+  labels[row * k_length + key] = first;
+}
+
+Tensor segment_labels(const Tensor& segments) {
+  const Tensor ids = segments.to(Device::cuda);
+  const int64_t rows = ids.extent(0), k_length = ids.extent(1);
+  const Tensor labels = Tensor::empty(ids.shape(), Dtype::i32, Device::cuda);
+  with_integer("attention", ids.dtype(), [&]<class T>() {
+    launch("attention", segment_kernel<T>, Grid{pieces(k_length, threads), rows}, threads, 0, k_length,
+           static_cast<const T*>(ids.data<T>()), ids.stride(0), ids.stride(1), labels.data<int32_t>());
+  });
+  return labels;
+}
+
+bool has_rows(const Tensor& x) { return x.stride(3) == 1 || x.extent(3) <= 1; }
+Tensor with_rows(const Tensor& x) { return has_rows(x) ? x : x.clone(); }
+
+Tensor gradient_like(const Tensor& x) {
+  const Tensor gradient = Tensor::empty_like(x);
+  return has_rows(gradient) ? gradient : Tensor::empty(x.shape(), x.dtype(), x.device());
+}
+
+std::byte* address(const Tensor& x) {
+  std::byte* bytes = nullptr;
+  with_any_float("attention", x.dtype(), [&]<class T>() { bytes = reinterpret_cast<std::byte*>(x.data<T>()); });
+  return bytes;
+}
+
+AttentionRows rows_of(const Tensor& x) { return {address(x), x.stride(0), x.stride(1), x.stride(2)}; }
+
+// A problem, and the copies that it points to where a tensor cannot be read where it lies.
+struct Prepared {
+  AttentionProblem problem;
+  Tensor q, k, v, segments, by_distance, by_position;
+};
+
+Prepared prepared(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options,
+                  const AttentionBias& bias) {
+  Prepared result{{}, with_rows(q), with_rows(k), with_rows(v), {}, {}, {}};
+  AttentionProblem& p = result.problem;
+  p.dtype = q.dtype();
+  const auto extent = [](const Tensor& x, int axis) { return static_cast<int>(x.extent(axis)); };
+  p.batches = extent(q, 0);
+  p.heads = extent(q, 1);
+  p.kv_heads = extent(k, 1);
+  p.q_length = extent(q, 2);
+  p.k_length = extent(k, 2);
+  p.qk_dim = extent(q, 3);
+  p.v_dim = extent(v, 3);
+  p.scale = options.scale.value_or(1 / std::sqrt(static_cast<double>(p.qk_dim)));
+  p.is_causal = options.causal == Causal::yes;
+  p.q = rows_of(result.q);
+  p.k = rows_of(result.k);
+  p.v = rows_of(result.v);
+  if (options.segments.defined()) {
+    result.segments = segment_labels(options.segments);
+    p.segments = result.segments.data<int32_t>();
+    p.segments_batch_step = result.segments.extent(0) == 1 ? 0 : p.k_length;
+  }
+  if (const Tensor& given = bias.by_distance; given.defined()) {
+    result.by_distance = given.stride(1) == 1 ? given : given.contiguous();
+    p.by_distance = {address(result.by_distance), given.extent(0) == 1 ? 0 : result.by_distance.stride(0),
+                     given.dtype()};
+  }
+  if (const Tensor& given = bias.by_position; given.defined()) {
+    result.by_position = given.broadcast_to({p.batches, p.heads, p.q_length, p.k_length});
+    const Strides& steps = result.by_position.strides();
+    p.by_position = {address(result.by_position), steps[0], steps[1], steps[2], steps[3], given.dtype()};
+  }
+  return result;
+}
+
+Dtype statistics_dtype(Dtype dtype) { return dtype == Dtype::bf16 ? Dtype::f32 : dtype; }
+
+}  // namespace
+
+AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options,
+                          const AttentionBias& bias) {
+  const int64_t batches = q.extent(0), heads = q.extent(1), q_length = q.extent(2);
+  const AttentionResult result{
+      Tensor::empty({batches, q_length, heads, v.extent(3)}, q.dtype(), Device::cuda).transpose(1, 2),
+      Tensor::empty({batches, heads, q_length}, statistics_dtype(q.dtype()), Device::cuda)};
+  if (result.log_sum_exp.size() == 0) return result;
+  Prepared x = prepared(q, k, v, options, bias);
+  AttentionProblem& p = x.problem;
+  p.out = rows_of(result.out);
+  p.log_sum_exp = address(result.log_sum_exp);
+  tensor_takes(p) ? attention_tensor_forward(p) : attention_general_forward(p);
+  return result;
+}
+
+AttentionGradients attention_backward(const Tensor& q, const Tensor& k, const Tensor& v,
+                                      const AttentionOptions& options, const AttentionBias& bias,
+                                      const AttentionResult& forward, const Tensor& dout, const Tensor& dlog_sum_exp,
+                                      const WantedBiases& wanted) {
+  AttentionGradients gradients{gradient_like(q), gradient_like(k), gradient_like(v), {}};
+  AttentionBias& dbias = gradients.dbias;
+  // The kernels write what is seen.
+  if (wanted.by_distance && bias.by_distance.defined())
+    dbias.by_distance = Tensor::zeros(bias.by_distance.shape(), bias.by_distance.dtype(), Device::cuda);
+  if (wanted.by_position && bias.by_position.defined())
+    dbias.by_position =
+        Tensor::zeros({q.extent(0), q.extent(1), q.extent(2), k.extent(2)}, bias.by_position.dtype(), Device::cuda);
+  if (forward.log_sum_exp.size() == 0) {
+    for (const Tensor& gradient : {gradients.dq, gradients.dk, gradients.dv}) phasor::fill(gradient, 0);
+    return gradients;
+  }
+  Prepared x = prepared(q, k, v, options, bias);
+  AttentionProblem& p = x.problem;
+  const Tensor out = with_rows(forward.out), log_sum_exp = forward.log_sum_exp.contiguous();
+  Tensor dout_rows, dlog_sum_exp_rows;
+  p.out = rows_of(out);
+  p.log_sum_exp = address(log_sum_exp);
+  if (dout.defined()) p.dout = rows_of(dout_rows = with_rows(dout));
+  if (dlog_sum_exp.defined()) p.dlog_sum_exp = address(dlog_sum_exp_rows = dlog_sum_exp.contiguous());
+  p.dq = rows_of(gradients.dq);
+  p.dk = rows_of(gradients.dk);
+  p.dv = rows_of(gradients.dv);
+  if (dbias.by_distance.defined()) {
+    p.dby_distance = address(dbias.by_distance);
+    p.dby_distance_head_step = dbias.by_distance.extent(0) == 1 ? 0 : dbias.by_distance.extent(1);
+  }
+  if (dbias.by_position.defined()) p.dby_position = address(dbias.by_position);
+  tensor_takes(p) ? attention_tensor_backward(p) : attention_general_backward(p);
+  return gradients;
+}
+
+}  // namespace phasor::cuda

@@ -1,0 +1,156 @@
+// The twin of an op on the GPU: values and gradients against the CPU's, in every dtype, layout and order of threads.
+#include <cmath>
+#include <sstream>
+
+#include "core/device.hpp"
+#include "tests/support/comparison.hpp"
+#include "tests/support/op_checks.hpp"
+
+namespace phasor {
+namespace {
+
+Tensors in_double(Tensors arguments) {
+  for (Tensor& argument : arguments)
+    if (is_float(argument.dtype())) argument = argument.to(Dtype::f64);
+  return arguments;
+}
+
+Tensors on_gpu(const Tensors& arguments, Placement placement) {
+  return values_of(all_placed(arguments, placement, Device::cuda));
+}
+
+// f once for each order of threads; the results must have the same bits.
+Tensors in_every_order(Complaints& complaints, const std::string& what, const std::function<Tensors()>& f) {
+  if (thread_orders.empty()) return f();
+  Tensors first;
+  for (size_t order = 0; order < thread_orders.size(); ++order) {
+    thread_orders[order]();
+    const Tensors results = f();
+    if (order == 0) first = results;
+    for (size_t i = 0; i < results.size(); ++i)
+      if (results[i].defined())
+        complaints.expect(bit_mismatch(results[i], first[i]),
+                          "thread order " + std::to_string(order) + " against the first, " + what);
+  }
+  thread_orders[0]();
+  return first;
+}
+
+class OnGpu {
+ public:
+  explicit OnGpu(const SampleCheck& check) : check_(check), case_(check.op_case), complaints_(check.complaints) {}
+
+  void run() {
+    const SmallExtents small = small_extents(case_, check_.sample);
+    for (const Dtype dtype : {Dtype::f64, Dtype::f32, Dtype::bf16}) {
+      if (dtype == Dtype::bf16 && !case_.takes_bf16) continue;
+      // Around a warp, and around the 16 bytes that a thread reads at once.
+      for (const int64_t width : {1, 7, 32, 33, 70}) attempt({3, width}, dtype);
+      for (const Extents extents : small.taken) attempt(extents, dtype);
+    }
+    complaints_.attempt([&] { large(); });
+  }
+
+ private:
+  void attempt(Extents extents, Dtype dtype) {
+    complaints_.attempt([&] { values(extents, dtype); });
+    if (case_.differentiable) complaints_.attempt([&] { gradients(extents, dtype); });
+  }
+
+  double value_limit(const Tensors& arguments, Dtype dtype, const Tensor& expected) {
+    if (dtype == Dtype::f64 || expected.size() == 0) return tolerance::cuda_f64;
+    const double plain = relative_error(case_.reference(arguments), expected);
+    return dtype == Dtype::f32 ? tolerance::f32(longest_axis(arguments), plain) : tolerance::cuda_bf16(plain);
+  }
+
+  void values(Extents extents, Dtype dtype) {
+    const Tensors arguments = check_.made(extents, dtype);
+    const Tensor expected = case_.reference(in_double(arguments));
+    const Dtype result = is_float(expected.dtype()) ? dtype : expected.dtype();
+    const double limit = value_limit(arguments, dtype, expected);
+    for (const Placement placement : placements()) {
+      std::ostringstream what;
+      what << "on the GPU, " << placement << ", values of" << describe(arguments);
+      const Tensors y = in_every_order(complaints_, what.str(), [&] {
+        return Tensors{case_.run(on_gpu(arguments, placement))};
+      });
+      if (y[0].defined() && !y[0].is_on(Device::cuda)) complaints_.add(what.str(), ": the result is on the CPU");
+      complaints_.expect(mismatch(y[0], result, expected, limit), what.str());
+    }
+  }
+
+  // What rounding leaves of a gradient is measured against the largest of all arguments' gradients: that of one may be
+  // a difference of terms that cancel.
+  void gradients(Extents extents, Dtype dtype) {
+    const Tensors arguments = check_.made(extents, dtype);
+    // The cotangent of both is rounded alike, as the arguments are: a sum of it may cancel.
+    const Tensors expected = gradients_of(case_, in_double(arguments), [&](const Tensor& output) {
+      return cotangent(output).to(dtype).to(Dtype::f64);
+    });
+    const double limit = dtype == Dtype::f64   ? tolerance::cuda_f64
+                         : dtype == Dtype::f32 ? tolerance::f32_gradient(longest_axis(arguments))
+                                               : tolerance::cuda_bf16_gradient;
+    for (const Placement placement : {Placement::contiguous, Placement::transposed}) {
+      std::ostringstream what;
+      what << "on the GPU, " << placement << ", gradients of" << describe(arguments);
+      const Tensors got = in_every_order(complaints_, what.str(), [&] {
+        return gradients_of(case_, on_gpu(arguments, placement), [](const Tensor& output) {
+          return cotangent(output.to(Device::cpu)).to(output.device());
+        });
+      });
+      double largest = 0;
+      for (const Tensor& gradient : expected)
+        if (gradient.defined()) largest = std::max(largest, largest_of(gradient));
+      for (size_t i = 0; i < got.size(); ++i) {
+        if (!expected[i].defined()) continue;
+        const double own = largest_of(expected[i]), stretched = own > 0 ? limit * std::max(1.0, largest / own) : limit;
+        complaints_.expect(mismatch(got[i], dtype, expected[i], dtype == Dtype::f64 ? limit : stretched),
+                           what.str() + ", argument " + std::to_string(i));
+      }
+    }
+  }
+
+  // Several blocks: right, and the same bits in every order.
+  void large() {
+    const Tensors arguments = check_.made(moderate(), Dtype::f32);
+    const std::string what = "on the GPU, several blocks," + describe(arguments);
+    const Tensors y = in_every_order(complaints_, what, [&] {
+      Tensors results = {case_.run(on_gpu(arguments, Placement::contiguous))};
+      if (case_.differentiable)
+        for (Tensor& gradient : gradients_of(case_, on_gpu(arguments, Placement::contiguous), [](const Tensor& output) {
+               return cotangent(output.to(Device::cpu)).to(output.device());
+             }))
+          results.push_back(std::move(gradient));
+      return results;
+    });
+    const Tensor expected = case_.reference(in_double(arguments));
+    complaints_.expect(mismatch(y[0], is_float(expected.dtype()) ? Dtype::f32 : expected.dtype(), expected,
+                                value_limit(arguments, Dtype::f32, expected)),
+                       what);
+  }
+
+  // A quarter of what occupies 8 threads of a CPU: some blocks, and still quick where a CPU plays the GPU.
+  Extents moderate() const { return {std::max<int64_t>(1, case_.large.rows / 4), case_.large.width}; }
+
+  static double largest_of(const Tensor& t) {
+    double largest = 0;
+    for (const double v : t.to(Dtype::f64).to_vector<double>()) largest = std::max(largest, std::abs(v));
+    return largest;
+  }
+
+  static std::vector<Placement> placements() {
+    std::vector<Placement> all = {Placement::contiguous, Placement::guarded};
+    all.insert(all.end(), std::begin(strided_placements), std::end(strided_placements));
+    return all;
+  }
+
+  const SampleCheck& check_;
+  const OpCase& case_;
+  Complaints& complaints_;
+};
+
+}  // namespace
+
+void check_on_gpu(const SampleCheck& check) { OnGpu(check).run(); }
+
+}  // namespace phasor
