@@ -80,7 +80,8 @@ awk '
     for (i = 1; i <= keys; ++i) {
       key = order[i]
       spills = spilling[key] ? spilling[key] " variants, up to " spilled[key] " bytes" : "none"
-      printf "%s %8d %10s %s\n", key, count[key], least[key] == most[key] ? most[key] : least[key] ".." most[key], spills
+      registers = least[key] == most[key] ? most[key] : least[key] ".." most[key]
+      printf "%s %8d %10s %s\n", key, count[key], registers, spills
     }
   }' "$out/kernels.txt"
 

@@ -19,7 +19,7 @@ table=$work/table.txt benches=$work/benches.txt
 printf '' | tee "$table" >"$benches"
 worst=0
 
-row() { printf '%-22s %-48s %8s\n' "$1" "$2" "$3" | tee -a "$table"; }
+row() { printf '%-20s %-60s %7s\n' "$1" "$2" "$3" | tee -a "$table"; }
 
 # Runs a command for at most so many seconds of those that are left; its status is then in `status`, its seconds in
 # `seconds`, its output in the log of its name. 124: it was stopped.
@@ -39,7 +39,15 @@ stage() {
   seconds=$(($(date +%s) - from))
 }
 
-last_line() { tail -n 1 "$work/logs/$1.log" | cut -c 1-48; }
+# Why the stage that has just ended did not end well: its first error, or its last line.
+why_not() {
+  if ((status == 124)); then
+    printf 'stopped, no time left'
+  else
+    { grep -iE -A 2 -m 1 'CMake Error|error' "$work/logs/$1.log" || last_line "$1"; } | tr -s '\n ' ' ' | cut -c 1-52
+  fi
+}
+last_line() { tail -n 1 "$work/logs/$1.log" | cut -c 1-60; }
 wrong() { ((worst != 0)) || worst=1; }
 
 # What compiles in the background.
@@ -55,7 +63,7 @@ finish() {
     printf 'Phasor on a GPU: %s, %s, commit %s\n' "$(date +%F)" \
       "${gpu:+${gpu/, /, driver }}${gpu:-no GPU found}" "$commit"
     printf 'CUDA %s, %s, %s s in all\n\n' "${nvcc_version:-not found}" "${torch:-no PyTorch}" "$(($(date +%s) - start))"
-    printf '%-22s %-48s %8s\n' stage result seconds
+    printf '%-20s %-60s %7s\n' stage result seconds
     cat "$table"
     cat "$benches"
   } >"$out/on_gpu.txt"
@@ -94,7 +102,8 @@ fi
 # ---- Build
 
 unpack_and_configure() {
-  rm -rf "$work/libraries" && mkdir -p "$work/libraries" && tar -C "$work/libraries" -xzf tests/cuda/packed/libraries.tar.gz || return
+  rm -rf "$work/libraries" && mkdir -p "$work/libraries" || return
+  tar -C "$work/libraries" -xzf tests/cuda/packed/libraries.tar.gz || return
   local generator='Unix Makefiles'
   ! command -v ninja >/dev/null || generator=Ninja
   cmake --preset cuda -B "$work/build" -G "$generator" "-DCMAKE_CUDA_ARCHITECTURES=$architecture" \
@@ -103,14 +112,18 @@ unpack_and_configure() {
 export -f unpack_and_configure
 export work architecture
 # The library of the kernels first: some of its files take longest.
-build() { for target in phasor_core phasor_gpu_tests; do cmake --build "$work/build" --target $target -j "$(nproc)" || return; done; }
+build() {
+  for target in phasor_core phasor_gpu_tests; do
+    cmake --build "$work/build" --target $target -j "$(nproc)" || return
+  done
+}
 export -f build
 
 stage configure 60 bash -c unpack_and_configure
-((status == 0)) || stop configure "failed: $(grep -m 1 -A 2 'CMake Error' "$work/logs/configure.log" | tr '\n' ' ' | cut -c 1-38)" "$seconds" 1
+((status == 0)) || stop configure "FAILED: $(why_not configure)" "$seconds" 1
 row configure ok "$seconds"
 stage build 300 bash -c build
-((status == 0)) || stop build "failed: $(grep -m 1 -i 'error' "$work/logs/build.log" | cut -c 1-40)" "$seconds" 1
+((status == 0)) || stop build "FAILED: $(why_not build)" "$seconds" 1
 row build ok "$seconds"
 
 # ---- Correctness
@@ -169,7 +182,8 @@ fi
 
 # With PyTorch where it is; without it, if that takes too long.
 bench() {
-  local name=$1 most=$2 log=$work/logs/bench_$1.log command=("$phasor" bench "${@:3}" --device cuda --json "$out/$1.json")
+  local name=$1 most=$2 log=$work/logs/bench_$1.log
+  local command=("$phasor" bench "${@:3}" --device cuda --json "$out/$1.json")
   stage "bench_$name" "$most" "${command[@]}" "${against[@]}"
   if ((status != 0 && ${#against[@]} > 0)); then
     row "bench $name" "beside PyTorch: $(why_not "bench_$name")" "$seconds"
@@ -189,8 +203,6 @@ bench() {
   fi
   { printf '\n' && cat "$log"; } >>"$benches"
 }
-why_not() { if ((status == 124)); then printf 'stopped, no time left'; else last_line "$1"; fi; }
-
 against=()
 if [[ -n $torch ]]; then
   export PHASOR_TORCH_DEADLINE=$((deadline - 40))

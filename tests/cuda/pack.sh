@@ -31,7 +31,10 @@ mapfile -t names < <(
     grep -vE -- '-dev$|^(libc6|libgcc|libstdc|libcrypt1|libopenblas0-(openmp|serial)|liblapack|libatlas|libblas|libmkl)'
 )
 mapfile -t names < <(printf '%s\n' "${names[@]}" | grep -vE '^libopenblas(64)?-dev$' | sort -u)
-(cd "$work/debs" && apt-get download "${names[@]}" 2>&1) >"$work/log" || { cat "$work/log" >&2; fail "apt-get download failed"; }
+if ! (cd "$work/debs" && apt-get download "${names[@]}") >"$work/log" 2>&1; then
+  cat "$work/log" >&2
+  fail "apt-get download failed"
+fi
 for deb in "$work"/debs/*.deb; do dpkg -x "$deb" "$work/root"; done
 
 # Headers: what lies in the folder of the architecture goes beside the others.
@@ -58,9 +61,7 @@ add_library() {
     esac
   done
 }
-for library in libtbb.so.12 libopenblas.so.0 'libfmt.so.[0-9]' 'libbenchmark.so.[0-9]*' libcrypto.so.3 'libzip.so.[0-9]'; do
-  add_library "$library"
-done
+for library in tbb openblas fmt benchmark crypto zip; do add_library "lib$library.so.[0-9]*"; done
 strip --strip-unneeded "$work"/tree/lib/*
 
 # The corpus, as experiments/corpora/kjv.cpp prepares it; that file checks it again.
