@@ -213,13 +213,14 @@ __device__ inline void store_rows(const float (&y)[tiles][width / 8][4], const f
         *reinterpret_cast<uint32_t*>(room + place<width>(16 * m + 8 * half + group, n) + 2 * pair) = both;
       }
   __syncwarp();
-  constexpr int chunks = width / 8;
-#pragma unroll
-  for (int i = lane; i < 16 * tiles * chunks; i += warp) {
-    const int row = i / chunks, chunk = i % chunks;
-    if (row < rows && chunk * 8 < used)
-      *reinterpret_cast<uint4*>(to + static_cast<int64_t>(row) * row_step + chunk * 8) =
-          *reinterpret_cast<const uint4*>(room + place<width>(row, chunk));
+  constexpr int chunks = width / 8, rows_at_once = warp / chunks;
+  const int chunk = lane % chunks;
+  if (chunk * 8 >= used) return;
+  to += static_cast<int64_t>(lane / chunks) * row_step + chunk * 8;
+#pragma unroll 4
+  for (int row = lane / chunks; row < min(rows, 16 * tiles); row += rows_at_once) {
+    *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(room + place<width>(row, chunk));
+    to += static_cast<int64_t>(rows_at_once) * row_step;
   }
 }
 

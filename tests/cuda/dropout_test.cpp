@@ -55,6 +55,17 @@ TEST_CASE("cuda: dropout: probabilities at the ends, and what is dropped leaves 
   CHECK_THROWS_AS(dropout(x.to(Device::cuda), 1, {}), ValueError);
 }
 
+TEST_CASE("cuda: dropout: a word that equals the threshold keeps its element, the next larger threshold drops it") {
+  const auto words = philox4x32_10({9, 0, 0, 0}, {1, 0});
+  const Random random{.seed = 1, .counter = 9};
+  for (const Dtype dtype : {Dtype::f32, Dtype::f64, Dtype::bf16})
+    for (size_t i = 0; i < 4; ++i) {
+      const Tensor x = Tensor::full({4}, 1, dtype, Device::cuda);
+      CHECK(kept(dropout(x, words[i] * 0x1p-32, random))[i]);
+      CHECK_FALSE(kept(dropout(x, (words[i] + 1.0) * 0x1p-32, random))[i]);
+    }
+}
+
 TEST_CASE("cuda: dropout: blocks counted on the GPU, for work that is recorded") {
   const Random random{.seed = 4, .stream = 5, .counter = 6};
   const Tensor x = Tensor::full({900}, 1, Dtype::f32).to(Device::cuda);
