@@ -237,6 +237,7 @@ void reduce_into(const char* op, const Tensor& y, const Tensor& x) {
   } else {
     constexpr int count = sizeof(T) == 8 ? 1 : 16 / sizeof(T);
     const int64_t size = reduced.size;
+    // Short rows of packs share a warp.
     const int team = size <= 128 ? 8 : size <= 2048 ? warp : reduce_threads;
     unsigned repeated = 0;
     const bool in_packs =
@@ -249,9 +250,10 @@ void reduce_into(const char* op, const Tensor& y, const Tensor& x) {
       const auto with_team = [&]<int threads>() {
         launch_runs<Op, of_pack, threads, R, T>(op, kept, reduced, share, y, from, parts);
       };
-      if (team == 8) return with_team.template operator()<8>();
-      if (team == warp) return with_team.template operator()<warp>();
-      with_team.template operator()<reduce_threads>();
+      if (team == reduce_threads) return with_team.template operator()<reduce_threads>();
+      if constexpr (of_pack > 1)
+        if (team == 8) return with_team.template operator()<8>();
+      with_team.template operator()<warp>();
     };
     if (in_packs)
       run.template operator()<count>();

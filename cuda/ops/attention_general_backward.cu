@@ -215,7 +215,6 @@ __global__ void __launch_bounds__(threads, 2) backward_kernel(Backward<T> x) {
         }
         __syncwarp();  // a warp reads its own rows only
         if (is_seen) add_weighted_rows<R, columns>(sums, lane, weights, summed_shared, other_there);
-        __syncwarp();
       }
     }
     A factors[R];

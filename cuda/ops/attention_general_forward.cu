@@ -93,7 +93,6 @@ __global__ void __launch_bounds__(threads, 2)
     store_weights<R>(weights, lane, s);
     __syncwarp();  // a warp reads its own rows only
     add_weighted_rows<R, columns>(sums, lane, weights, v_shared, keys);
-    __syncwarp();
   }
 
   A factors[R];

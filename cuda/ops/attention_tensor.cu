@@ -54,6 +54,12 @@ bool has_aligned_rows(const AttentionRows& x) {
 
 bool is_even(int64_t step) { return step % 2 == 0; }
 
+// Widths beyond 64 with sums by distance need 109 KB of shared memory, which GPUs for graphics do not give to a block.
+bool has_much_shared_memory() {
+  static const int capability = properties().compute_capability;
+  return capability != 86 && capability != 89 && capability < 120;
+}
+
 }  // namespace
 
 bool tensor_takes(const AttentionProblem& p) {
@@ -68,6 +74,7 @@ bool tensor_takes(const AttentionProblem& p) {
       !p.by_position.data ||
       (p.by_position.query_step >= 0 && p.by_position.key_step >= 0 &&
        (p.q_length - 1) * p.by_position.query_step + p.k_length * p.by_position.key_step <= most);
+  if (p.dby_distance && (p.qk_dim > 64 || p.v_dim > 64) && !has_much_shared_memory()) return false;
   return p.dtype == Dtype::bf16 && is_width(p.qk_dim) && is_width(p.v_dim) && has_scale && has_lengths && has_grid &&
          has_position_steps;
 }

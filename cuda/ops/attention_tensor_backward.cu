@@ -86,7 +86,7 @@ __global__ void __launch_bounds__(KeyPass<qk_width, v_width>::warps* warp)
   Statistic* const statistic_tiles = reinterpret_cast<Statistic*>(dout_tiles + 2 * queries * v_width);
   const int kv_head = static_cast<int>(blockIdx.y), batch = static_cast<int>(blockIdx.z);
   // Kept in shared memory, since the products need all registers: the block's place, and where rows begin.
-  __shared__ int first, end, last_head;
+  __shared__ int first, first_tile, end, last_head;
   __shared__ const bf16 *q_begin, *dout_begin;
   __shared__ const Statistic* statistics_begin;
   if (threadIdx.x == 0) {
@@ -121,7 +121,8 @@ __global__ void __launch_bounds__(KeyPass<qk_width, v_width>::warps* warp)
   float dk_sums[tiles][qk_width / 8][4], dv_sums[tiles][v_width / 8][4];
   clear(dk_sums);
   clear(dv_sums);
-  const int first_tile = next(plan.is_causal ? max(0, first - plan.ahead) / queries : 0);
+  if (threadIdx.x == 0) first_tile = next(plan.is_causal ? max(0, first - plan.ahead) / queries : 0);
+  __syncthreads();
   int head = first_tile < end ? kv_head * plan.group : last_head, tile = first_tile, buffer = 0;
   if (head < last_head) start_copy(head, tile, 0);
   commit_copies();

@@ -1,9 +1,9 @@
 // Attention on the tensor cores, forward: a block for each 128 queries of a head, a warp for 32 of them.
 //
 // As in FlashAttention-2 (Dao, arXiv:2307.08691): a warp keeps its sums of the output, and the scores of 64 keys at a
-// time, in registers. Two warps share no rows, so they meet only where the next tile of keys arrives, which is copied
-// while the one before is worked on. The online softmax counts in powers of 2: one multiply-add and one ex2 for a
-// score.
+// time, in registers. Warps share no rows, so they meet only where a tile changes: the next keys are copied while
+// values are summed, the next values while keys are multiplied. The online softmax counts in powers of 2: one
+// multiply-add and one ex2 for a score.
 #include "cuda/ops/attention_tensor_plan.cuh"
 
 namespace phasor::cuda {

@@ -60,11 +60,13 @@ struct LogSumExp {
     return s;
   }
   static __device__ Summary merge(const Summary& a, const Summary& b) {
+    // Numbers, not references, are chosen: those would have to lie in memory.
     const bool swaps = a.largest < b.largest;
-    const Summary &high = swaps ? b : a, &low = swaps ? a : b;
+    const A largest = swaps ? b.largest : a.largest, other = swaps ? a.largest : b.largest;
+    const A of_largest = swaps ? b.sum : a.sum, of_other = swaps ? a.sum : b.sum;
     // Equal ones are taken apart because two infinities have no difference.
-    const A factor = high.largest == low.largest ? A(1) : std::exp(low.largest - high.largest);
-    return {high.largest, high.sum + low.sum * factor};
+    const A factor = largest == other ? A(1) : std::exp(other - largest);
+    return {largest, of_largest + of_other * factor};
   }
   static __device__ A result(const Summary& s) { return s.largest + std::log(s.sum); }
 };

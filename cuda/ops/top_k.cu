@@ -29,7 +29,8 @@ struct Candidate {
 struct Better {
   template <class A>
   __device__ Candidate<A> operator()(const Candidate<A>& a, const Candidate<A>& b) const {
-    return b.stands_before(a) ? b : a;
+    const bool is_b = b.stands_before(a);
+    return {is_b ? b.value : a.value, is_b ? b.index : a.index};
   }
 };
 

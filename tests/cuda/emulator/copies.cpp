@@ -18,7 +18,10 @@ void Block::start_copy(void* to, const void* from, bool is_valid, const std::sou
   copies_used_ = true;
 }
 
-void Block::commit_copies() { copies_[current_].group_ends.push_back(copies_[current_].all.size()); }
+void Block::commit_copies() {
+  copies_[current_].group_ends.push_back(copies_[current_].all.size());
+  copies_used_ = true;
+}
 
 void Block::wait_copies(size_t pending_groups) {
   Copies& own = copies_[current_];

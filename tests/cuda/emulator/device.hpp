@@ -20,19 +20,21 @@ constexpr int warpSize = 32;
 namespace phasor::emulator {
 using Where = std::source_location;
 
+// What the lane gets for its value. Its own stack need not be looked at by the tracker.
+__attribute__((noinline, no_sanitize("thread"))) inline uint64_t met(Meeting kind, unsigned mask, uint64_t value,
+                                                                     int argument, int width, const Where& where) {
+  Arrival arrival{.mask = mask, .kind = kind, .where = where, .value = value, .argument = argument, .width = width};
+  meet(arrival);
+  return arrival.value;
+}
 template <class T>
 T shuffled(Meeting kind, unsigned mask, T value, int argument, int width, const Where& where) {
   static_assert(std::is_trivially_copyable_v<T> && (sizeof(T) == 2 || sizeof(T) == 4 || sizeof(T) == 8));
-  Arrival arrival{.mask = mask, .kind = kind, .where = where, .argument = argument, .width = width};
-  __builtin_memcpy(&arrival.value, &value, sizeof(T));
-  meet(arrival);
-  __builtin_memcpy(&value, &arrival.value, sizeof(T));
-  return value;
+  using Bits = std::conditional_t<sizeof(T) == 8, uint64_t, std::conditional_t<sizeof(T) == 4, uint32_t, uint16_t>>;
+  return std::bit_cast<T>(static_cast<Bits>(met(kind, mask, std::bit_cast<Bits>(value), argument, width, where)));
 }
 inline unsigned voted(Meeting kind, unsigned mask, int predicate, const Where& where) {
-  Arrival arrival{.mask = mask, .kind = kind, .where = where, .value = predicate != 0};
-  meet(arrival);
-  return static_cast<unsigned>(arrival.value);
+  return static_cast<unsigned>(met(kind, mask, predicate != 0, 0, 32, where));
 }
 }  // namespace phasor::emulator
 
@@ -51,8 +53,7 @@ inline int __syncthreads_count(int predicate, phasor::emulator::Where where = ph
 }
 inline void __syncwarp(unsigned mask = 0xffffffffu,
                        phasor::emulator::Where where = phasor::emulator::Where::current()) {
-  phasor::emulator::Arrival arrival{.mask = mask, .kind = phasor::emulator::Meeting::syncwarp, .where = where};
-  phasor::emulator::meet(arrival);
+  phasor::emulator::met(phasor::emulator::Meeting::syncwarp, mask, 0, 0, 32, where);
 }
 inline void __threadfence() {}
 inline void __threadfence_block() {}

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "tests/cuda/emulator/emulator.hpp"
+#include "tests/cuda/emulator/memory.hpp"
 #include "tests/cuda/emulator/tracker.hpp"
 
 namespace phasor::emulator {
@@ -15,7 +16,7 @@ bool is_instrumented = false;
 inline void look(const void* at, size_t bytes, tracker::Access access, const void* pc) {
   if (tracker::is_shared(at))
     tracker::note(at, bytes, access, pc);
-  else
+  else if (!memory::is_device(at))
     tracker::note_elsewhere(at, access, pc);
 }
 }  // namespace

@@ -26,7 +26,9 @@
 namespace phasor::emulator {
 namespace {
 
-constexpr size_t reserved_bytes = size_t{64} << 30, alignment = 256, gap = 256, growth = size_t{2} << 20;
+using memory::reserved_bytes;
+
+constexpr size_t alignment = 256, gap = 256, growth = size_t{2} << 20;
 #ifdef __SANITIZE_ADDRESS__
 constexpr size_t most_quarantined = size_t{256} << 20;  // freed blocks rest, so that later uses of them are seen
 #else
@@ -46,6 +48,7 @@ struct Device {
     void* const range = mmap(nullptr, reserved_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (range == MAP_FAILED) throw std::bad_alloc();
     base = static_cast<std::byte*>(range);
+    memory::first_address = reinterpret_cast<uintptr_t>(range);
     (void)madvise(range, reserved_bytes, MADV_HUGEPAGE);  // mprotect takes time for every page
     key = pkey_alloc(0, PKEY_DISABLE_ACCESS);
   }
@@ -81,6 +84,7 @@ struct Device {
     }
     free[offset] = bytes;
   }
+  // The offset of a block; `reserved_bytes` if there is none.
   size_t take(size_t bytes) {
     for (auto it = free.begin(); it != free.end(); ++it) {
       if (it->second < bytes) continue;
@@ -90,7 +94,7 @@ struct Device {
       return offset;
     }
     const size_t offset = used;
-    if (offset + bytes > reserved_bytes) throw std::bad_alloc();
+    if (offset + bytes > reserved_bytes) return reserved_bytes;
     used += bytes;
     grow(used);
     return offset;
@@ -125,6 +129,7 @@ void* allocate(size_t bytes) {
   if (bytes > d.total || d.in_use + bytes > d.total) return nullptr;
   const Access access;
   const size_t offset = d.take(whole(bytes));
+  if (offset == reserved_bytes) return nullptr;
   PHASOR_UNPOISON(d.base + offset, bytes);
   std::memset(d.base + offset, 0xff, bytes);
   d.live[offset] = bytes;
@@ -150,11 +155,6 @@ bool release(void* block) {
     d.give_back(oldest, size);
   }
   return true;
-}
-
-bool is_device(const void* at) {
-  const auto* const byte = static_cast<const std::byte*>(at);
-  return byte >= device().base && byte < device().base + reserved_bytes;
 }
 
 bool is_live(const void* at, size_t bytes) {

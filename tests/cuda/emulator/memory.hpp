@@ -2,12 +2,15 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 namespace phasor::emulator::memory {
 
 void* allocate(size_t bytes);  // null: beyond what the device has
 bool release(void* block);     // false: not a live block
-bool is_device(const void* at);
+constexpr size_t reserved_bytes = size_t{256} << 30;
+inline uintptr_t first_address = uintptr_t{1} << 63;  // of the device, once it is there
+inline bool is_device(const void* at) { return reinterpret_cast<uintptr_t>(at) - first_address < reserved_bytes; }
 // Whether all of it lies in one live block.
 bool is_live(const void* at, size_t bytes);
 size_t bytes_in_use();

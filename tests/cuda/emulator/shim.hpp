@@ -9,7 +9,7 @@
 #define __global__
 #define __device__
 #define __host__
-#define __constant__ static
+#define __constant__ static const
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 #define __align__(bytes) __attribute__((aligned(bytes)))

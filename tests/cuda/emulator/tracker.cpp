@@ -2,8 +2,10 @@
 #include "tests/cuda/emulator/tracker.hpp"
 
 #include <unistd.h>
-#include <array>
 
+#include <algorithm>
+#include <array>
+#include <bit>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -137,7 +139,6 @@ void report_race(const char* does, const Record& other, const char* did, size_t 
 }
 
 struct Now {
-  Access access;
   int thread;
   uint32_t clock, place;
 };
@@ -238,7 +239,7 @@ void note_place(const void* at, size_t bytes, Access access, uint16_t flags, uin
                       std::to_string(static_cast<const std::byte*>(at) - static_cast<std::byte*>(dynamic_shared())) +
                       " of the dynamic shared memory, which has " + std::to_string(block().shared_bytes()),
                   place);
-  const Now now{access, thread, known(thread, thread % 32), place};
+  const Now now{thread, known(thread, thread % 32), place};
   if (access == Access::read)
     for_cells(offset, bytes, [&](Cell& cell, size_t byte) { read_cell(cell, now, byte); });
   else
@@ -293,7 +294,7 @@ void begin_copy(const void* to, size_t bytes, const std::source_location& where)
   note_place(to, bytes, Access::write, is_pending, place_of(where));
 }
 void note_elsewhere(const void* at, Access access, const void* pc) {
-  if (!in_kernel || found || memory::is_device(at) || block().is_own(at)) return;
+  if (!in_kernel || found || block().is_own(at)) return;
   const OutOfKernel guard;
   report(FaultKind::host,
          block().name(block().current()) + (access == Access::read ? " reads" : " writes") + " memory of the host",

@@ -44,7 +44,7 @@ void note_at(const void* at, size_t bytes, Access access, const std::source_loca
 void begin_copy(const void* to, size_t bytes, const std::source_location& where);
 void finish_copy(const void* to, size_t bytes);
 
-// An access elsewhere: to device memory, or to what is a kernel's own, or it is a fault.
+// An access neither to shared nor to device memory: to what is a kernel's own, or it is a fault.
 void note_elsewhere(const void* at, Access access, const void* pc);
 
 // What was found first, until it is taken. A hook cannot throw: the compiler does not expect it to.
