@@ -18,10 +18,12 @@ class Pool : public std::enable_shared_from_this<Pool> {
   std::shared_ptr<std::byte> allocate(size_t bytes);
   // One that no kernel has written before: of the driver, not of the pool.
   std::shared_ptr<std::byte> allocate_unused(size_t bytes);
+  // A block of the driver that nobody gives back, `size` bytes for the `bytes` that are wanted; MemoryError with what is
+  // free.
+  void* system_block(size_t bytes, size_t size);
   void release();  // what waits goes back to the driver
 
  private:
-  void* system_block(size_t bytes, size_t size);
   std::shared_ptr<std::byte> handle(void* block, size_t size);
 
   std::mutex mutex_;

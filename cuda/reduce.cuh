@@ -26,8 +26,8 @@ __device__ S from_lane_xor(const S& value, int lanes) {
 }
 
 // Of each group of `lanes` neighbours, a power of 2; the whole warp comes. merge(a, b): a stands to the left of b.
-template <int lanes = warp, class S, class Merge>
-__device__ S warp_reduced(S value, int lane, const Merge& merge) {
+template <class S, class Merge>
+__device__ S warp_reduced(S value, int lane, const Merge& merge, int lanes = warp) {
 #pragma unroll
   for (int distance = 1; distance < lanes; distance *= 2) {
     const S other = from_lane_xor(value, distance);
@@ -50,7 +50,7 @@ __device__ S block_reduced(const S& value, int thread, const Merge& merge) {
     __syncthreads();  // all have read what an earlier reduction left there
     if (lane == 0) of_warps[thread / warp] = of_warp;
     __syncthreads();
-    return warp_reduced<warps>(of_warps[lane % warps], lane, merge);
+    return warp_reduced(of_warps[lane % warps], lane, merge, warps);
   }
 }
 

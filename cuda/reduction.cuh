@@ -69,12 +69,14 @@ __device__ void add_numbers(typename Op::Summary& summary, int64_t begin, int64_
   }
 }
 
-// Places: of outputs in x and y; of packs of `count` reduced neighbours in x.
-template <class Op, int count, int team, class R, class T>
+// Places: of outputs in x and y; of packs of `count` reduced neighbours in x. A team is a part of a warp, a warp or the
+// block: blockDim.x.
+template <class Op, int count, class R, class T>
 __global__ void __launch_bounds__(reduce_threads)
     runs_kernel(Places<2> kept, Places<1> reduced, Share share, R* y, const T* x, typename Op::Summary* parts) {
   using A = Computed<T>;
-  const int64_t number = static_cast<int64_t>(blockIdx.x) * (reduce_threads / team) + threadIdx.y;
+  const int thread = static_cast<int>(threadIdx.x), team = static_cast<int>(blockDim.x);
+  const int64_t number = static_cast<int64_t>(blockIdx.x) * blockDim.y + threadIdx.y;
   const int64_t output = number / share.pieces, piece = number - output * share.pieces;
   // A team without work comes along: its warp reduces together.
   const bool has_work = output < kept.size;
@@ -82,17 +84,16 @@ __global__ void __launch_bounds__(reduce_threads)
   if (has_work) kept.at(output, at);
   auto summary = Op::nothing();
   if (has_work)
-    add_numbers<Op, count, A>(summary, share.begin(piece) + threadIdx.x, share.end(piece), team,
+    add_numbers<Op, count, A>(summary, share.begin(piece) + thread, share.end(piece), team,
                               [&](int64_t i, A* numbers) {
                                 const Pack<T, count> pack = load_pack<count>(x + at[0] + offset_of(reduced, i));
 #pragma unroll
                                 for (int k = 0; k < count; ++k) numbers[k] = static_cast<A>(pack.values[k]);
                               });
-  const int thread = static_cast<int>(threadIdx.x);
-  if constexpr (team <= warp)
-    summary = warp_reduced<team>(summary, thread, Merge<Op>());
+  if (team <= warp)
+    summary = warp_reduced(summary, thread, Merge<Op>(), team);
   else
-    summary = block_reduced<team>(summary, thread, Merge<Op>());
+    summary = block_reduced<reduce_threads>(summary, thread, Merge<Op>());
   if (thread != 0 || !has_work) return;
   if (share.pieces == 1)
     y[at[1]] = static_cast<R>(Op::result(summary));
@@ -187,14 +188,6 @@ Summary* first_summary(const Tensor& work) {
   return work.defined() ? reinterpret_cast<Summary*>(work.data<int32_t>()) : nullptr;
 }
 
-template <class Op, int count, int team, class R, class T>
-void launch_runs(const char* op, const Places<2>& kept, const Places<1>& reduced, const Share& share, const Tensor& y,
-                 const Tensor& x, const Tensor& parts) {
-  launch(op, runs_kernel<Op, count, team, R, T>, Grid{pieces(kept.size * share.pieces, reduce_threads / team)},
-         Block(team, reduce_threads / team), 0, kept, reduced, share, y.data<R>(), static_cast<const T*>(x.data<T>()),
-         first_summary<typename Op::Summary>(parts));
-}
-
 // Into y, of type R and of x's shape with extent 1 where it is reduced; x has elements.
 template <template <class> class OpOf, class R, class T>
 void reduce_into(const char* op, const Tensor& y, const Tensor& x) {
@@ -247,13 +240,10 @@ void reduce_into(const char* op, const Tensor& y, const Tensor& x) {
     share = shared_out(reduced.size, team == reduce_threads ? kept.size : int64_t{1024}, least);
     get_parts(share);
     const auto run = [&]<int of_pack>() {
-      const auto with_team = [&]<int threads>() {
-        launch_runs<Op, of_pack, threads, R, T>(op, kept, reduced, share, y, from, parts);
-      };
-      if (team == reduce_threads) return with_team.template operator()<reduce_threads>();
-      if constexpr (of_pack > 1)
-        if (team == 8) return with_team.template operator()<8>();
-      with_team.template operator()<warp>();
+      const auto block = static_cast<unsigned>(team);
+      launch(op, runs_kernel<Op, of_pack, R, T>, Grid{pieces(kept.size * share.pieces, reduce_threads / team)},
+             Block(block, reduce_threads / block), 0, kept, reduced, share, y.data<R>(),
+             static_cast<const T*>(from.data<T>()), first_summary<Summary>(parts));
     };
     if (in_packs)
       run.template operator()<count>();

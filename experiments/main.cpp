@@ -1,6 +1,6 @@
 // The command line: reads arguments, calls a command of commands.hpp, and turns every error into one line and an exit
-// code: 0 done, 2 usage or settings, 3 bad input file, 4 numeric failure, 5 input/output or resources, 6 another run
-// holds the folder, 130 and 143 interrupted after a checkpoint.
+// code: 0 done, 2 usage or settings, 3 bad input file, 4 numeric failure, 5 input/output, resources or the GPU, 6
+// another run holds the folder, 130 and 143 interrupted after a checkpoint.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
@@ -374,6 +374,8 @@ int checked_main(int argc, char** argv) {
   } catch (const MemoryError& error) {
     return report(5, error.what() + memory_advice(command));
   } catch (const ResourceError& error) {
+    return report(5, error.what());
+  } catch (const DeviceError& error) {
     return report(5, error.what());
   } catch (const BusyError& error) {
     return report(6, error.what());

@@ -165,6 +165,9 @@ Transformer train(const Settings& settings, const Corpus& corpus, const RunFolde
     }
   }
   progress.finish();
+  if (!steps.why_not_recorded().empty() && !options.quiet)
+    fmt::print(stderr, "{}: the GPU was asked for each step anew, which is slower than a recorded one: {}\n",
+               options.label, steps.why_not_recorded());
   return model;
 }
 

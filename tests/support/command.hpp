@@ -14,7 +14,10 @@ struct CommandResult {
   std::string out, err;
 };
 
-// PHASOR_PROGRAM with these arguments, standard input closed, both outputs into files.
+// The program of this build; a test for another one sets it.
+extern std::filesystem::path program;
+
+// The program with these arguments, standard input closed, both outputs into files.
 CommandResult run_phasor(const std::vector<std::string>& arguments);
 
 // Starts it and returns the process; finish() waits for it.

@@ -28,8 +28,7 @@ bool Block::is_own(const void* at) const {
     return reinterpret_cast<uintptr_t>(at) - reinterpret_cast<uintptr_t>(first) < bytes;
   };
   if (!call_) return true;
-  const Fiber& fiber = running_fiber();
-  return is_within(fiber.stack, fiber.stack_bytes) || is_within(closure_, closure_bytes_) ||
+  return is_on_running_stack(at) || is_within(closure_, closure_bytes_) ||
          is_within(&__executable_start,
                    static_cast<size_t>(reinterpret_cast<const char*>(__data_start) - &__executable_start));
 }

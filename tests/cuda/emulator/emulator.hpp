@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <stdexcept>
@@ -79,10 +80,16 @@ bool is_sanitized();  // they and the emulator were compiled with the address sa
 int64_t launches();   // kernels that have run since the program began
 int64_t live_allocations();
 
-// What the next calls of the runtime find.
+// What the next calls of the runtime find. In a program of its own the variables PHASOR_EMULATED_DEVICES, _DRIVER and
+// _MEMORY say the same.
 void set_device_count(int count);
 void set_driver_version(int version);  // 12040: 12.4; 0: no driver
 void set_total_memory(size_t bytes);   // cudaMalloc fails beyond
 void fail_next_launch(cudaError_t error);
+
+inline int64_t from_environment(const char* variable, int64_t otherwise) {
+  const char* const text = std::getenv(variable);
+  return text ? std::atoll(text) : otherwise;
+}
 
 }  // namespace phasor::emulator

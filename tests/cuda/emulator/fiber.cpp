@@ -41,6 +41,8 @@ void arrive(context::transfer_t from, Fiber& own) {
   }
 #endif
   running = &own;
+  running_stack = reinterpret_cast<uintptr_t>(own.stack);
+  running_stack_bytes = &own == &host ? 0 : own.stack_bytes;
 }
 
 void (*first_entry)() = nullptr;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 
 namespace phasor::emulator {
@@ -18,6 +19,13 @@ struct Fiber {
 Fiber& fiber(size_t index);
 // Forgets where the fiber was, so that it begins anew, perhaps on another thread of the host.
 void reset(Fiber& fiber);
+
+// Whether it is on the stack of the fiber that runs; not for the host's. Most accesses of a kernel are: it is quick.
+inline uintptr_t running_stack = 0;
+inline size_t running_stack_bytes = 0;
+inline bool is_on_running_stack(const void* at) {
+  return reinterpret_cast<uintptr_t>(at) - running_stack < running_stack_bytes;
+}
 
 // The fiber that runs, or the thread of the host that launched.
 Fiber& running_fiber();

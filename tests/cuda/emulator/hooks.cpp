@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "tests/cuda/emulator/emulator.hpp"
+#include "tests/cuda/emulator/fiber.hpp"
 #include "tests/cuda/emulator/memory.hpp"
 #include "tests/cuda/emulator/tracker.hpp"
 
@@ -14,6 +15,7 @@ namespace {
 bool is_instrumented = false;
 
 inline void look(const void* at, size_t bytes, tracker::Access access, const void* pc) {
+  if (is_on_running_stack(at)) return;
   if (tracker::is_shared(at))
     tracker::note(at, bytes, access, pc);
   else if (!memory::is_device(at))

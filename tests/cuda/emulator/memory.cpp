@@ -42,7 +42,8 @@ struct Device {
   std::map<size_t, size_t> live;  // offset, bytes that were asked for
   std::map<size_t, size_t> free;  // offset, bytes with the gap
   std::deque<std::pair<size_t, size_t>> quarantine;
-  size_t in_use = 0, total = size_t{16} << 30, quarantined = 0;
+  size_t in_use = 0, quarantined = 0;
+  size_t total = static_cast<size_t>(from_environment("PHASOR_EMULATED_MEMORY", int64_t{16} << 30));
 
   Device() {
     void* const range = mmap(nullptr, reserved_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -17,7 +17,8 @@ namespace {
 thread_local cudaError_t last_error = cudaSuccess;
 
 struct Knobs {
-  int devices = 1, driver = 12040;
+  int devices = static_cast<int>(from_environment("PHASOR_EMULATED_DEVICES", 1));
+  int driver = static_cast<int>(from_environment("PHASOR_EMULATED_DRIVER", 12040));
   cudaError_t next_launch = cudaSuccess;
   int64_t launches = 0;
   Order order = Order::ascending;

@@ -143,7 +143,7 @@ struct Now {
   uint32_t clock, place;
 };
 
-void read_cell(Cell& cell, const Now& now, size_t offset) {
+[[gnu::noinline]] void look_at_read(Cell& cell, const Now& now, size_t offset) {
   const Record own{epoch, now.clock, now.place, static_cast<int16_t>(now.thread), 0};
   if (cell.write.epoch < first_epoch)
     return report(
@@ -177,6 +177,15 @@ void read_cell(Cell& cell, const Now& now, size_t offset) {
     read.flags = by_lanes;
     readers.push_back(clocks);
   }
+}
+
+inline void read_cell(Cell& cell, const Now& now, size_t offset) {
+  // Mostly it was written before the last barrier, and this thread or several warps have read it since.
+  const bool is_written = cell.write.epoch - first_epoch < epoch - first_epoch && !(cell.write.flags & is_pending);
+  const Record& read = cell.read;
+  const bool is_known = read.epoch == epoch &&
+                        (read.flags & by_warps || (read.thread == now.thread && !read.flags && read.clock == now.clock));
+  if (!is_written || !is_known) look_at_read(cell, now, offset);
 }
 
 bool is_ordered_read(const Record& read, int thread) {
