@@ -36,7 +36,6 @@ constexpr unsigned all_lanes = 0xffffffffu;
 cudaStream_t stream();
 // Throws what the code means: MemoryError, DeviceError naming `op`. Success passes.
 void check(const char* op, cudaError_t code);
-void before_launch(const char* op);  // keeps the names of the latest launches, for errors that come later
 void allow_shared_bytes(const char* op, const void* kernel, size_t bytes);
 // Multiprocessors of the GPU, for grids of a fixed size.
 int processors();
@@ -54,23 +53,23 @@ struct Block {
   Block(unsigned x_, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
 };
 
+// Refuses a grid that no GPU takes, and keeps the names of the latest launches for errors that come later.
+void before_launch(const char* op, const Grid& grid = {});
+
 // A grid without blocks does nothing: there is no element.
 template <class... Parameters, class... Arguments>
 void launch(const char* op, void (*kernel)(Parameters...), Grid grid, Block block, size_t shared_bytes,
             Arguments... arguments) {
   static_assert(sizeof...(Parameters) == sizeof...(Arguments), "as many arguments as the kernel takes");
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
-  require<ResourceError>(grid.x <= 0x7fffffff && grid.y <= 65535 && grid.z <= 65535, op, "a grid of ", grid.x, " x ",
-                         grid.y, " x ", grid.z, " blocks; a GPU takes 2147483647 x 65535 x 65535");
-  before_launch(op);
+  before_launch(op, grid);
   const dim3 blocks(static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y), static_cast<unsigned>(grid.z));
   const dim3 threads(block.x, block.y, block.z);
 #ifdef __CUDACC__
   if (shared_bytes > 48 * 1024) allow_shared_bytes(op, reinterpret_cast<const void*>(kernel), shared_bytes);
   kernel<<<blocks, threads, shared_bytes, stream()>>>(static_cast<Parameters>(arguments)...);
 #else
-  emulator::launch(op, blocks, threads, shared_bytes, stream(),
-                   [=] { kernel(static_cast<Parameters>(arguments)...); });
+  emulator::launch(op, blocks, threads, shared_bytes, stream(), [=] { kernel(static_cast<Parameters>(arguments)...); });
 #endif
   check(op, cudaGetLastError());
 }

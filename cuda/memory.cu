@@ -46,9 +46,7 @@ void release_cached_memory() { current_pool()->release(); }
 
 std::shared_ptr<std::byte> allocate(size_t bytes) { return current_pool()->allocate(bytes); }
 
-std::byte* permanent_block(size_t bytes) {
-  return static_cast<std::byte*>(current_pool()->system_block(bytes, bytes));
-}
+std::byte* permanent_block(size_t bytes) { return static_cast<std::byte*>(current_pool()->system_block(bytes, bytes)); }
 
 std::shared_ptr<std::byte> Pool::handle(void* block, size_t size) {
   change_counts([&](MemoryCounts& c) {

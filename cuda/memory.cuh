@@ -1,5 +1,5 @@
-// The pool of blocks on the GPU. Blocks go back to it instead of to the driver: all work is on one stream in order, so a
-// block may serve again as soon as the host lets go of it.
+// The pool of blocks on the GPU. Blocks go back to it instead of to the driver: all work is on one stream in order, so
+// a block may serve again as soon as the host lets go of it.
 #pragma once
 
 #include <map>
@@ -18,8 +18,8 @@ class Pool : public std::enable_shared_from_this<Pool> {
   std::shared_ptr<std::byte> allocate(size_t bytes);
   // One that no kernel has written before: of the driver, not of the pool.
   std::shared_ptr<std::byte> allocate_unused(size_t bytes);
-  // A block of the driver that nobody gives back, `size` bytes for the `bytes` that are wanted; MemoryError with what is
-  // free.
+  // A block of the driver that nobody gives back, `size` bytes for the `bytes` that are wanted; MemoryError with what
+  // is free.
   void* system_block(size_t bytes, size_t size);
   void release();  // what waits goes back to the driver
 

@@ -84,12 +84,11 @@ __global__ void __launch_bounds__(reduce_threads)
   if (has_work) kept.at(output, at);
   auto summary = Op::nothing();
   if (has_work)
-    add_numbers<Op, count, A>(summary, share.begin(piece) + thread, share.end(piece), team,
-                              [&](int64_t i, A* numbers) {
-                                const Pack<T, count> pack = load_pack<count>(x + at[0] + offset_of(reduced, i));
+    add_numbers<Op, count, A>(summary, share.begin(piece) + thread, share.end(piece), team, [&](int64_t i, A* numbers) {
+      const Pack<T, count> pack = load_pack<count>(x + at[0] + offset_of(reduced, i));
 #pragma unroll
-                                for (int k = 0; k < count; ++k) numbers[k] = static_cast<A>(pack.values[k]);
-                              });
+      for (int k = 0; k < count; ++k) numbers[k] = static_cast<A>(pack.values[k]);
+    });
   if (team <= warp)
     summary = warp_reduced(summary, thread, Merge<Op>(), team);
   else

@@ -39,7 +39,8 @@ std::string find_problem() {
   cudaDriverGetVersion(&driver);
   (void)cudaGetLastError();  // an answer, not a failure of later calls
   if (driver == 0 || found == cudaErrorNoDevice)
-    return driver == 0 ? "no NVIDIA driver; install one for CUDA 12 or newer" : "no GPU is there (nvidia-smi lists them)";
+    return driver == 0 ? "no NVIDIA driver; install one for CUDA 12 or newer"
+                       : "no GPU is there (nvidia-smi lists them)";
   if (found == cudaErrorInsufficientDriver || driver < oldest_driver)
     return "the driver knows CUDA " + version(driver) + "; needs a driver for CUDA 12.0 or newer";
   if (found != cudaSuccess) return std::string("the driver says: ") + cudaGetErrorString(found);
@@ -93,7 +94,9 @@ cudaStream_t stream() {
   return instance;
 }
 
-void before_launch(const char* op) {
+void before_launch(const char* op, const Grid& grid) {
+  require<ResourceError>(grid.x <= 0x7fffffff && grid.y <= 65535 && grid.z <= 65535, op, "a grid of ", grid.x, " x ",
+                         grid.y, " x ", grid.z, " blocks; a GPU takes 2147483647 x 65535 x 65535");
   Launches& l = launches();
   const std::lock_guard lock(l.mutex);
   l.names[l.count++ % l.names.size()] = op;

@@ -227,9 +227,7 @@ void build(CLI::App& program, Arguments& arguments) {
   CLI::App* const dissect = program.add_subcommand("dissect", "take trained models apart by frequency component");
   dissect->add_option("RUN", arguments.dissect.run, "folder of a run")->required()->type_name("");
   dissect->add_flag("--export", arguments.dissect.exports, "every figure as CSV and Vega-Lite, into RUN/figures");
-  dissect
-      ->add_option("--site", arguments.dissect.sites,
-                   "its values for NumPy (q_rotated, score, pattern, ...)")
+  dissect->add_option("--site", arguments.dissect.sites, "its values for NumPy (q_rotated, score, pattern, ...)")
       ->type_name("SITE")
       ->allow_extra_args(false);
   add_settings(*dissect, arguments);

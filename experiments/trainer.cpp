@@ -134,7 +134,9 @@ Transformer train(const Settings& settings, const Corpus& corpus, const RunFolde
   const auto start = [&](int64_t step) {
     steps.start(training_batch(text, t.batch, t.length, static_cast<uint64_t>(t.seed), step));
   };
-  const auto is_snapshot = [&](int64_t taken) { return std::binary_search(kept_steps.begin(), kept_steps.end(), taken); };
+  const auto is_snapshot = [&](int64_t taken) {
+    return std::binary_search(kept_steps.begin(), kept_steps.end(), taken);
+  };
   const auto is_saved = [&](int64_t taken) { return taken % settings.checkpoint.every == 0 || taken == t.steps; };
   int signal = 0;
   for (int64_t taken = optimizer.steps; taken < t.steps;) {

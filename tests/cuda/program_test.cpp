@@ -1,5 +1,5 @@
-// The program with --device cuda: what it trains, reads, writes and dissects on the GPU is what the CPU does; a run that
-// changes devices is marked; a GPU that is not there, too old or too small is refused in one line.
+// The program with --device cuda: what it trains, reads, writes and dissects on the GPU is what the CPU does; a run
+// that changes devices is marked; a GPU that is not there, too old or too small is refused in one line.
 #include <doctest/doctest.h>
 #include <signal.h>
 
@@ -146,8 +146,8 @@ TEST_CASE("cuda: program: trains, evaluates, generates and dissects as on the CP
     words.insert(words.end(), {"--device", device});
     return succeeded(run_phasor(words)).out;
   };
-  const std::vector<std::string> eval = {"eval", run}, generate = {"generate", run, "the ", "--temperature",
-                                                                              "0", "--bytes", "20"};
+  const std::vector<std::string> eval = {"eval", run},
+                                 generate = {"generate", run, "the ", "--temperature", "0", "--bytes", "20"};
   CHECK(on("cuda", eval) == on("cpu", eval));
   CHECK(on("cuda", generate) == on("cpu", generate));
 
@@ -169,15 +169,16 @@ TEST_CASE("cuda: program: trains, evaluates, generates and dissects as on the CP
 
 TEST_CASE("cuda: program: a question trains all its encodings") {
   const Place place;
-  CommandResult asked = succeeded(place.train("hope", "cuda", {"train.steps=3", "eval.lengths=[16,32,64]"}, "run hope --quiet"));
+  CommandResult asked =
+      succeeded(place.train("hope", "cuda", {"train.steps=3", "eval.lengths=[16,32,64]"}, "run hope --quiet"));
   CHECK(holds(asked.out, "rope"));
   CHECK(holds(asked.out, "hope"));
 }
 
 TEST_CASE("cuda: program: an encoding that draws its positions says why its steps are not recorded") {
   const Place place;
-  const CommandResult trained = succeeded(place.train(
-      "run", "cuda", {"encoding.name=randomized", "train.steps=3"}, "train"));
+  const CommandResult trained =
+      succeeded(place.train("run", "cuda", {"encoding.name=randomized", "train.steps=3"}, "train"));
   CHECK(holds(trained.err, "the GPU was asked for each step anew"));
   CHECK(holds(trained.err, "the encoding draws other positions for every step"));
 }
@@ -237,7 +238,7 @@ TEST_CASE("cuda: program: no GPU, a driver too old and too little memory are ref
     CHECK(holds(said, "; free: "));
     CHECK(holds(said, "; lower train.batch, train.length or the model"));
   }
-  succeeded(place.train("later", "cuda", {"train.batch=32", "train.length=64", "train.steps=2"},
-                        "train --quiet --resume"));
+  succeeded(
+      place.train("later", "cuda", {"train.batch=32", "train.length=64", "train.steps=2"}, "train --quiet --resume"));
 }
 #endif

@@ -52,16 +52,20 @@ void launch(const char* op, dim3 grid, dim3 block, size_t shared_bytes, cudaStre
 // A body that says where its closure is, which holds the kernel's arguments: other memory of the host is out of bounds.
 struct Body {
   void (*call)(const void* closure);
-  std::shared_ptr<const void> closure;
+  std::shared_ptr<void> closure;
   size_t bytes;
   void operator()() const { call(closure.get()); }
 };
+std::shared_ptr<void> closure_memory(size_t bytes);
+void launch_body(const char* op, dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream, Body body);
+// Every kernel has an F of its own: little is compiled for it.
 template <class F>
-requires std::is_invocable_v<const F&>
-void launch(const char* op, dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream, F body) {
-  launch(op, grid, block, shared_bytes, stream,
-         std::function<void()>(Body{[](const void* closure) { (*static_cast<const F*>(closure))(); },
-                                    std::make_shared<const F>(std::move(body)), sizeof(F)}));
+requires std::is_trivially_destructible_v<F>
+void launch(const char* op, dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream, const F& body) {
+  const Body as_body{[](const void* closure) { (*static_cast<const F*>(closure))(); }, closure_memory(sizeof(F)),
+                     sizeof(F)};
+  new (as_body.closure.get()) F(body);
+  launch_body(op, grid, block, shared_bytes, stream, as_body);
 }
 // The shared memory that the launch asked for, at a multiple of 128 bytes; NaN where nothing was written.
 void* dynamic_shared();

@@ -83,6 +83,13 @@ void launch(const char* op, dim3 grid, dim3 size, size_t shared_bytes, cudaStrea
   });
 }
 
+void launch_body(const char* op, dim3 grid, dim3 size, size_t shared_bytes, cudaStream_t stream, Body body) {
+  launch(op, grid, size, shared_bytes, stream, std::function<void()>(std::move(body)));
+}
+std::shared_ptr<void> closure_memory(size_t bytes) {
+  return {::operator new(bytes), [](void* memory) { ::operator delete(memory); }};
+}
+
 void set_order(Order order, uint64_t seed) {
   knobs.order = order;
   knobs.seed = seed;

@@ -183,8 +183,8 @@ inline void read_cell(Cell& cell, const Now& now, size_t offset) {
   // Mostly it was written before the last barrier, and this thread or several warps have read it since.
   const bool is_written = cell.write.epoch - first_epoch < epoch - first_epoch && !(cell.write.flags & is_pending);
   const Record& read = cell.read;
-  const bool is_known = read.epoch == epoch &&
-                        (read.flags & by_warps || (read.thread == now.thread && !read.flags && read.clock == now.clock));
+  const bool is_known = read.epoch == epoch && (read.flags & by_warps ||
+                                                (read.thread == now.thread && !read.flags && read.clock == now.clock));
   if (!is_written || !is_known) look_at_read(cell, now, offset);
 }
 
