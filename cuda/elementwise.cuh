@@ -62,6 +62,14 @@ __device__ void store_pack(T* to, const Pack<T, count>& pack) {
     *reinterpret_cast<Word<sizeof(T) * count>*>(to) = std::bit_cast<Word<sizeof(T) * count>>(pack);
 }
 
+// The f of ops that move elements.
+struct Same {
+  template <class V>
+  __device__ V operator()(V x) const {
+    return x;
+  }
+};
+
 // Elements of a tensor, or one number where `first` is nullptr.
 template <class T>
 struct Elements {

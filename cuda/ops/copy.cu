@@ -8,13 +8,6 @@
 namespace phasor::cuda {
 namespace {
 
-struct Same {
-  template <class V>
-  __device__ V operator()(V x) const {
-    return x;
-  }
-};
-
 // A constant: an operand that is a number.
 template <class Y>
 void fill_bits(const Tensor& y, Y value) {

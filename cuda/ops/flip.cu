@@ -7,13 +7,6 @@
 namespace phasor::cuda {
 namespace {
 
-struct Same {
-  template <class V>
-  __device__ V operator()(V x) const {
-    return x;
-  }
-};
-
 }  // namespace
 
 Tensor flip(const Tensor& x, int axis) {

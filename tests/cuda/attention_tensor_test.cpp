@@ -30,19 +30,10 @@ struct Case {
 // f64, but numbers of bf16.
 Tensor rounded(const Tensor& x) { return x.defined() ? x.to(Dtype::bf16).to(Dtype::f64) : x; }
 Tensor on_gpu(const Tensor& x, Dtype dtype = Dtype::bf16) { return x.defined() ? x.to(dtype).to(Device::cuda) : x; }
-// As models have them: [batch, length, heads, width] in memory.
-Tensor heads_inside(const Tensor& x) { return x.transpose(1, 2).contiguous().transpose(1, 2); }
 
 AttentionOptions on_gpu(AttentionOptions options) {
   if (options.segments.defined()) options.segments = options.segments.to(Device::cuda);
   return options;
-}
-
-double largest_of(const Tensor& t) {
-  double largest = 0;
-  for (const double v : t.to(Dtype::f64).to_vector<double>())
-    if (std::isfinite(v)) largest = std::max(largest, std::abs(v));
-  return largest;
 }
 
 struct Results {
@@ -117,11 +108,6 @@ void check(const Case& c, bool in_every_order = false) {
   thread_orders[0]();
 }
 
-Tensor normal_bias(const Shape& shape, uint64_t seed) {
-  Random random{.seed = seed};
-  return random_tensor(shape, random);
-}
-
 Tensor documents(int64_t batch, int64_t k_length, int64_t length) {
   std::vector<int32_t> ids;
   for (int64_t row = 0; row < batch; ++row)
@@ -131,7 +117,7 @@ Tensor documents(int64_t batch, int64_t k_length, int64_t length) {
 
 }  // namespace
 
-TEST_CASE("cuda: attention_tensor: lengths around the tiles") {
+TEST_CASE("cuda: attention_tensor: lengths around the tiles" * doctest::test_suite("slow kernels")) {
   for (const int64_t width : {32, 64, 128})
     for (const int64_t length : {31, 64, 65, 128, 129, 200})
       check({"causal, " + std::to_string(width) + " wide, length " + std::to_string(length),
@@ -168,7 +154,7 @@ TEST_CASE("cuda: attention_tensor: segments") {
   }
 }
 
-TEST_CASE("cuda: attention_tensor: biases") {
+TEST_CASE("cuda: attention_tensor: biases" * doctest::test_suite("slow kernels")) {
   for (const int64_t width : {32, 64, 128}) {
     check({"by distance and head", {1, 2, 1, 200, 200, width, width}, {}, {.by_distance = normal_bias({2, 200}, 3)}},
           width == 64);

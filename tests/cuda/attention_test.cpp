@@ -30,8 +30,6 @@ struct Case {
 
 Tensor in(Dtype dtype, const Tensor& x) { return x.defined() ? x.to(dtype).to(Device::cuda) : x; }
 Tensor rounded(Dtype dtype, const Tensor& x) { return x.defined() ? x.to(dtype).to(Dtype::f64) : x; }
-// As models have them: [batch, length, heads, width] in memory.
-Tensor heads_inside(const Tensor& x) { return x.transpose(1, 2).contiguous().transpose(1, 2); }
 
 struct Inputs {
   Tensors x;  // q, k, v
@@ -65,13 +63,6 @@ Inputs on_gpu(const Inputs& inputs, Dtype dtype) {
   moved.dout = in(dtype, inputs.dout);
   moved.dlog_sum_exp = in(dtype == Dtype::bf16 ? Dtype::f32 : dtype, inputs.dlog_sum_exp);
   return moved;
-}
-
-double largest_of(const Tensor& t) {
-  double largest = 0;
-  for (const double v : t.to(Dtype::f64).to_vector<double>())
-    if (std::isfinite(v)) largest = std::max(largest, std::abs(v));
-  return largest;
 }
 
 double limit_of(Dtype dtype, int64_t terms) {
@@ -113,11 +104,6 @@ void check(const Case& c, Dtype dtype, bool in_every_order = false) {
 
 constexpr Dtype all_dtypes[] = {Dtype::f64, Dtype::f32, Dtype::bf16};
 
-Tensor normal_bias(const Shape& shape, uint64_t seed) {
-  Random random{.seed = seed};
-  return random_tensor(shape, random);
-}
-
 template <class T>
 Tensor documents(int64_t batch, int64_t k_length, int64_t length, std::vector<T> ids) {
   std::vector<T> of_keys;
@@ -129,7 +115,7 @@ Tensor documents(int64_t batch, int64_t k_length, int64_t length, std::vector<T>
 
 }  // namespace
 
-TEST_CASE("cuda: attention, several tiles, odd widths") {
+TEST_CASE("cuda: attention, several tiles, odd widths" * doctest::test_suite("slow kernels")) {
   for (const Dtype dtype : all_dtypes) {
     check({"causal", {1, 2, 1, 150, 150, 17, 23}}, dtype, dtype == Dtype::f32);
     check({"not causal, more queries than keys", {1, 1, 1, 200, 140, 33, 9}, {.scale = 0.3, .causal = Causal::no}},
@@ -139,7 +125,7 @@ TEST_CASE("cuda: attention, several tiles, odd widths") {
   }
 }
 
-TEST_CASE("cuda: attention, widths of every kernel and beyond the widest") {
+TEST_CASE("cuda: attention, widths of every kernel and beyond the widest" * doctest::test_suite("slow kernels")) {
   for (const int64_t width : {32, 64, 100, 128}) check({"f32", {1, 1, 1, 70, 130, width, width}}, Dtype::f32);
   check({"parts", {1, 1, 1, 20, 70, 140, 290}}, Dtype::f32);
   check({"parts", {1, 1, 1, 20, 70, 290, 140}}, Dtype::f32);
@@ -152,7 +138,8 @@ TEST_CASE("cuda: attention, widths of every kernel and beyond the widest") {
   check({"without v", {1, 2, 1, 70, 90, 8, 0}}, Dtype::f32);
 }
 
-TEST_CASE("cuda: attention, segments on either device, ids that come back or need 64 bits") {
+TEST_CASE("cuda: attention, segments on either device, ids that come back or need 64 bits" *
+          doctest::test_suite("slow kernels")) {
   const int64_t large = int64_t{1} << 32;
   for (const Device device : {Device::cpu, Device::cuda})
     for (const Causal causal : {Causal::yes, Causal::no}) {
@@ -184,7 +171,7 @@ TEST_CASE("cuda: attention, tiles of keys that share no segment with a tile of q
   }
 }
 
-TEST_CASE("cuda: attention, biases") {
+TEST_CASE("cuda: attention, biases" * doctest::test_suite("slow kernels")) {
   for (const Dtype dtype : all_dtypes) {
     check({"by distance and head", {1, 2, 1, 140, 140, 5, 7}, {}, {.by_distance = normal_bias({2, 140}, 3)}}, dtype,
           dtype == Dtype::f32);
@@ -247,7 +234,8 @@ TEST_CASE("cuda: attention, gradients of one of the results alone, of wanted bia
   check({"neither", {1, 2, 1, 70, 90, 5, 5}, {}, bias, true, true, {false, false}}, Dtype::f32);
 }
 
-TEST_CASE("cuda: attention, rows that see no key, keys that nobody sees, hidden rubbish") {
+TEST_CASE("cuda: attention, rows that see no key, keys that nobody sees, hidden rubbish" *
+          doctest::test_suite("slow kernels")) {
   const Sizes n{1, 2, 1, 130, 300, 6, 6};
   const Tensor bias = Tensor::zeros({n.q_length, n.k_length}, Dtype::f64);
   fill(bias.slice(1, 5, 6), -infinity);

@@ -29,7 +29,8 @@ void require_nothing_failed(const BenchGroup& group) {
 
 TEST_SUITE_BEGIN("full");
 
-TEST_CASE("cuda: bench ops: every op is right in f32 and bf16, and has its part of the copy") {
+TEST_CASE("cuda: bench ops: every op is right in f32 and bf16, and has its part of the copy" *
+          doctest::test_suite("slow kernels")) {
   const BenchResult result = bench_ops(quick);
   REQUIRE(result.groups.size() == 2);
   for (const BenchGroup& group : result.groups) {
@@ -47,7 +48,8 @@ TEST_CASE("cuda: bench ops: every op is right in f32 and bf16, and has its part 
   CHECK(*add.rate == doctest::Approx(3 * 2.0 * 37 * 1024 / add.timing->seconds));
 }
 
-TEST_CASE("cuda: bench attention: forward, both passes, and with a bias of distance") {
+TEST_CASE("cuda: bench attention: forward, both passes, and with a bias of distance" *
+          doctest::test_suite("slow kernels")) {
   const BenchResult result = bench_attention(Against::nothing, quick);
   REQUIRE(result.groups.size() == 2);
   for (const BenchGroup& group : result.groups) {

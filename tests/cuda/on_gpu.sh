@@ -151,7 +151,7 @@ fi
 # The tests of single kernels, in a tool that watches each access.
 sanitize() {
   compute-sanitizer --tool "$1" --error-exitcode 86 --print-limit 20 "$tests" --test-suite-exclude=full \
-    --source-file='*tests/cuda/*' --test-case-exclude='*bench*,*train*,*encoding*'
+    --source-file='*tests/cuda/*' --test-case-exclude='*bench*,*train*,*encoding*,*program*'
 }
 export -f sanitize
 export tests

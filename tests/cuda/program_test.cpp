@@ -167,7 +167,7 @@ TEST_CASE("cuda: program: trains, evaluates, generates and dissects as on the CP
   CHECK(figures > 20);
 }
 
-TEST_CASE("cuda: program: a question trains all its encodings") {
+TEST_CASE("cuda: program: a question trains all its encodings" * doctest::test_suite("slow kernels")) {
   const Place place;
   CommandResult asked =
       succeeded(place.train("hope", "cuda", {"train.steps=3", "eval.lengths=[16,32,64]"}, "run hope --quiet"));
@@ -212,7 +212,8 @@ TEST_CASE("cuda: program: a run goes on where another device stopped, and is mar
 
 // What only the emulator can be: another GPU, or none.
 #ifdef PHASOR_EMULATED_PROGRAM
-TEST_CASE("cuda: program: no GPU, a driver too old and too little memory are refused in one line") {
+TEST_CASE("cuda: program: no GPU, a driver too old and too little memory are refused in one line" *
+          doctest::test_suite("slow kernels")) {
   const Place place;
   {
     const Variable none("PHASOR_EMULATED_DEVICES", "0");

@@ -96,7 +96,7 @@ TEST_CASE("cuda: two trainings have the same bits, in f32 and in bf16") {
   }
 }
 
-TEST_CASE("cuda: training in bf16 stays near f32") {
+TEST_CASE("cuda: training in bf16 stays near f32" * doctest::test_suite("slow kernels")) {
   Settings s = small_settings();
   const Trained f32 = trained(s, Device::cuda, 12);
   s.train.precision = "bf16";
@@ -138,7 +138,8 @@ TEST_CASE("cuda: a training that repeats asks the driver for no more memory") {
   CHECK(memory_counts(Device::cuda).system_allocations == asked);
 }
 
-TEST_CASE("cuda: a loss that is not finite stops the training and changes no parameter, also of the steps begun since") {
+TEST_CASE(
+    "cuda: a loss that is not finite stops the training and changes no parameter, also of the steps begun since") {
   Settings s = small_settings();
   const Transformer model(model_shape(s), 1);
   model.move_to(Device::cuda);

@@ -161,7 +161,7 @@ const Sizes beyond_one_tile[] = {
 
 }  // namespace
 
-TEST_CASE("attention: op case, with biases") {
+TEST_CASE("attention: op case, with biases" * doctest::test_suite("slow kernels")) {
   for (const BiasVariant& variant : bias_variants) {
     CAPTURE(variant.name);
     std::vector<Refusal> refusals;
@@ -189,7 +189,7 @@ TEST_CASE("attention: op case, with biases") {
   }
 }
 
-TEST_CASE("attention_unfused: op case, with biases") {
+TEST_CASE("attention_unfused: op case, with biases" * doctest::test_suite("slow kernels")) {
   for (const BiasVariant& variant : bias_variants) {
     CAPTURE(variant.name);
     std::vector<Refusal> refusals;

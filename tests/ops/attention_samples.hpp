@@ -17,6 +17,14 @@ inline Tensors qkv(const Sizes& n, Random& random) {
           random_tensor({n.batch, n.kv_heads, n.k_length, n.v_dim}, random)};
 }
 
+// As models have them: [batch, length, heads, width] in memory.
+inline Tensor heads_inside(const Tensor& x) { return x.transpose(1, 2).contiguous().transpose(1, 2); }
+
+inline Tensor normal_bias(const Shape& shape, uint64_t seed) {
+  Random random{.seed = seed};
+  return random_tensor(shape, random);
+}
+
 constexpr Extents several_tiles = {300, 40};
 
 // Documents of 4, 5, 6, ... tokens; the second batch row starts with a longer one. The ids do not grow.

@@ -70,7 +70,7 @@ std::vector<Refusal> refusals(std::function<void(const Sizes&, const AttentionOp
 
 }  // namespace
 
-TEST_CASE("attention: op case") {
+TEST_CASE("attention: op case" * doctest::test_suite("slow kernels")) {
   for (const Variant& variant : variants) {
     CAPTURE(variant.name);
     const auto options = variant.options;
@@ -89,7 +89,7 @@ TEST_CASE("attention: op case") {
   }
 }
 
-TEST_CASE("attention_unfused: op case") {
+TEST_CASE("attention_unfused: op case" * doctest::test_suite("slow kernels")) {
   for (const Variant& variant : variants) {
     CAPTURE(variant.name);
     const auto options = variant.options;
@@ -110,7 +110,7 @@ TEST_CASE("attention_unfused: op case") {
   }
 }
 
-TEST_CASE("attention: log_sum_exp of every row") {
+TEST_CASE("attention: log_sum_exp of every row" * doctest::test_suite("slow kernels")) {
   for (const Variant& variant : variants) {
     CAPTURE(variant.name);
     const auto options = variant.options;

@@ -27,7 +27,7 @@ Sample sample(int64_t channels, int64_t out_channels, int64_t taps) {
 
 }  // namespace
 
-TEST_CASE("conv_keys: op case") {
+TEST_CASE("conv_keys: op case" * doctest::test_suite("slow kernels")) {
   check_op({.op = "conv_keys",
             .run = [](const Tensors& x) { return conv_keys(x[0], x[1]); },
             .reference = [](const Tensors& x) { return reference::conv_keys(x[0], x[1]); },

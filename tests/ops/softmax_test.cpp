@@ -44,7 +44,7 @@ std::vector<Refusal> refusals(Tensor op(const Tensor& x, int axis)) {
 
 }  // namespace
 
-TEST_CASE("softmax: op case") {
+TEST_CASE("softmax: op case" * doctest::test_suite("slow kernels")) {
   for (const int axis : axes_tried)
     check_op({.op = "softmax",
               .run = [=](const Tensors& x) { return softmax(x[0], axis); },
@@ -55,7 +55,7 @@ TEST_CASE("softmax: op case") {
               .empty = with_something_along(axis)});
 }
 
-TEST_CASE("log_softmax: op case") {
+TEST_CASE("log_softmax: op case" * doctest::test_suite("slow kernels")) {
   for (const int axis : axes_tried)
     check_op({.op = "log_softmax",
               .run = [=](const Tensors& x) { return log_softmax(x[0], axis); },

@@ -117,6 +117,19 @@ std::set<std::string> without(const std::set<std::string>& all, const std::set<s
   return rest;
 }
 
+// An op's loop over elements that a tensor of the GPU would reach.
+bool lacks_twin(const SourceFile& file) {
+  return file.text.find("parallel_for(") != std::string::npos && file.text.find("Device::cuda") == std::string::npos;
+}
+
+// What stands in one file alone, so that it can be checked there: how kernels are launched, and assembly.
+std::string misplaced_in_cuda(const SourceFile& file) {
+  if (file.path != "cuda/launch.cuh" && file.text.find("<<<") != std::string::npos) return "launches a kernel itself";
+  if (file.path != "cuda/instructions.cuh" && !matches(file.text, R"((\basm\b))").empty()) return "has assembly";
+  if (!matches(file.text, R"((atomic[A-Z]\w*\([^;]*(?:float|double)))").empty()) return "adds floats in any order";
+  return "";
+}
+
 int64_t lines_of(const std::string& text) { return std::count(text.begin(), text.end(), '\n'); }
 
 }  // namespace
@@ -183,6 +196,29 @@ TEST_CASE("rules: every op of core has a test file of its name") {
     const std::string test = "tests/ops/" + name + "_test.cpp";
     CHECK_MESSAGE((is_part || fs::exists(root / test)), "core/ops/", name, ".hpp has no ", test);
   }
+}
+
+TEST_CASE("rules: every op of core that computes knows the GPU, and kernels are launched in one place") {
+  int ops = 0, kernels = 0;
+  for (const SourceFile& file : source_files()) {
+    if (file.path.starts_with("core/ops/") && file.path.ends_with(".cpp")) {
+      ++ops;
+      CHECK_MESSAGE(!lacks_twin(file), file.path, " computes, and has no twin in cuda/ops");
+    }
+    if (file.path.starts_with("cuda/")) {
+      ++kernels;
+      const std::string wrong = misplaced_in_cuda(file);
+      CHECK_MESSAGE(wrong.empty(), file.path, " ", wrong);
+    }
+  }
+  CHECK(ops > 20);
+  CHECK(kernels > 40);
+  CHECK(lacks_twin({"core/ops/x.cpp", "parallel_for(n, 1, f);"}));
+  CHECK_FALSE(lacks_twin({"core/ops/x.cpp", "if (x.is_on(Device::cuda)) return cuda::x(x);\nparallel_for(n, 1, f);"}));
+  CHECK(misplaced_in_cuda({"cuda/ops/x.cu", "kernel<<<1, 2>>>(x);"}) != "");
+  CHECK(misplaced_in_cuda({"cuda/ops/x.cu", "asm volatile(\"bar.sync 0;\");"}) != "");
+  CHECK(misplaced_in_cuda({"cuda/ops/x.cu", "atomicAdd(static_cast<float*>(sum), x);"}) != "");
+  CHECK(misplaced_in_cuda({"cuda/ops/x.cu", "launch(op, kernel, Grid{1}, 32, 0, x);"}) == "");
 }
 
 TEST_CASE("rules: no file over 450 lines, and each opens by saying what it is, or its header does") {

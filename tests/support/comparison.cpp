@@ -94,6 +94,13 @@ std::string bit_mismatch(const Tensor& got, const Tensor& expected) {
   });
 }
 
+double largest_of(const Tensor& x) {
+  double largest = 0;
+  for (const double v : x.to(Dtype::f64).to_vector<double>())
+    if (std::isfinite(v)) largest = std::max(largest, std::abs(v));
+  return largest;
+}
+
 double relative_error(const Tensor& got, const Tensor& expected) {
   require_same_shape("relative_error", "got", got, "expected", expected);
   const Worst worst = worst_element(numbers(got), numbers(expected));

@@ -15,6 +15,9 @@ std::string mismatch(const Tensor& got, Dtype dtype, const Tensor& expected, dou
 // Empty if shape, dtype and every bit agree. NaN equals NaN of the same bits.
 std::string bit_mismatch(const Tensor& got, const Tensor& expected);
 
+// Of the finite elements.
+double largest_of(const Tensor& x);
+
 // max|got - expected| / max|expected|; infinity for NaN. Shapes must agree.
 double relative_error(const Tensor& got, const Tensor& expected);
 

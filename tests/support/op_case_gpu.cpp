@@ -153,12 +153,6 @@ class OnGpu {
   // Less than what occupies 8 threads of a CPU: more than a tile of 64 rows, and quick where a CPU plays the GPU.
   Extents moderate() const { return {std::min<int64_t>(75, case_.large.rows), case_.large.width}; }
 
-  static double largest_of(const Tensor& t) {
-    double largest = 0;
-    for (const double v : t.to(Dtype::f64).to_vector<double>()) largest = std::max(largest, std::abs(v));
-    return largest;
-  }
-
   static std::vector<Placement> placements(Effort effort) {
     if (effort == Effort::few) return {Placement::contiguous, Placement::guarded};
     std::vector<Placement> all = {Placement::contiguous, Placement::guarded};
