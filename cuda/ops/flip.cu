@@ -5,9 +5,6 @@
 #include "cuda/elementwise.cuh"
 
 namespace phasor::cuda {
-namespace {
-
-}  // namespace
 
 Tensor flip(const Tensor& x, int axis) {
   const Tensor y = Tensor::empty_like(x);

@@ -26,8 +26,7 @@ struct Model {
       ParameterOptions options{.weight_decay_factor = i % 2 ? 1.0 : 0.0, .learning_rate_factor = i == 2 ? 3.0 : 1.0};
       if (i == 3) options.minimum = 0.4, options.maximum = 0.6;
       if (i == 4) options.gradient_clip = 0.5;
-      const Tensor initial =
-          i == 3 ? Tensor::full(shapes[i], 0.5, dtype) : normal(shapes[i], 0, 1, dtype, random);
+      const Tensor initial = i == 3 ? Tensor::full(shapes[i], 0.5, dtype) : normal(shapes[i], 0, 1, dtype, random);
       parameters.add("p" + std::to_string(i), initial, options);
       gradients.push_back(normal(shapes[i], 0, scale, dtype, random));
     }

@@ -128,7 +128,8 @@ TEST_CASE("launcher: test runs all parts and adds them up; further words go to t
   CHECK(holds(kernels.text, "phasor_cuda_tests_tracked " + filter + "\n"));
   CHECK(last_line(kernels.text) == "14 passed, 0 failed");
   CHECK(launcher.run("phasor test cuda quick").text ==
-        "release/phasor_cuda_tests_tracked " + filter + " --test-suite-exclude=full,slow kernels\n7 passed, 0 failed\n");
+        "release/phasor_cuda_tests_tracked " + filter +
+            " --test-suite-exclude=full,slow kernels\n7 passed, 0 failed\n");
   CHECK(launcher.run("phasor test cuda --device cuda").text ==
         "cuda/phasor_gpu_tests " + filter + "\n7 passed, 0 failed\n");
 }
