@@ -146,7 +146,7 @@ TEST_CASE("cuda: attention_tensor: widths of their own and such that fill no til
   check({"8, 8", {1, 2, 1, 100, 140, 8, 8}});
 }
 
-TEST_CASE("cuda: attention_tensor: segments") {
+TEST_CASE("cuda: attention_tensor: segments" * doctest::test_suite("slow kernels")) {
   for (const Causal causal : {Causal::yes, Causal::no}) {
     check({"short documents", {2, 2, 1, 200, 200, 64, 64}, {.causal = causal, .segments = segments_for(1, 200)}});
     check({"documents by row", {2, 2, 1, 190, 300, 64, 64}, {.causal = causal, .segments = documents(2, 300, 77)}});

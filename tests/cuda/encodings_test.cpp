@@ -71,7 +71,7 @@ TEST_CASE("cuda: logits and gradients of every encoding are those of the CPU" * 
   }
 }
 
-TEST_CASE("cuda: every encoding reads with activations in bf16") {
+TEST_CASE("cuda: every encoding reads with activations in bf16" * doctest::test_suite("slow kernels")) {
   Random random{.seed = 5};
   const Tensor ids = random_ids({2, 20}, 40, random);
   for (const auto& [name, entry] : encodings()) {
