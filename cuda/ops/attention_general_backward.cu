@@ -296,7 +296,8 @@ void backward(const AttentionProblem& p) {
                 false,
                 nullptr,
                 p.dby_position};
-  // Blocks that keep sums by distance: enough to occupy a GPU, few enough that their memory grows with the length.
+  // Blocks that keep sums by distance: as many as 132 multiprocessors run at once, by the kernel's launch bounds; few
+  // enough that their memory grows with the length.
   constexpr int64_t blocks = 264;
   const int64_t lines = int64_t{p.batches} * p.heads, tiles = pieces(p.q_length, own_rows<A>);
   const int64_t slots = p.dby_distance ? std::min(tiles, pieces(blocks, lines)) : tiles;

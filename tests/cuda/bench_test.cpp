@@ -29,8 +29,7 @@ void require_nothing_failed(const BenchGroup& group) {
 
 TEST_SUITE_BEGIN("full");
 
-TEST_CASE("cuda: bench ops: every op is right in f32 and bf16, and has its part of the copy" *
-          doctest::test_suite("slow kernels")) {
+TEST_CASE("cuda: bench ops: every op is right in f32 and bf16, and has its part of the copy") {
   const BenchResult result = bench_ops(quick);
   REQUIRE(result.groups.size() == 2);
   for (const BenchGroup& group : result.groups) {
@@ -48,8 +47,7 @@ TEST_CASE("cuda: bench ops: every op is right in f32 and bf16, and has its part 
   CHECK(*add.rate == doctest::Approx(3 * 2.0 * 37 * 1024 / add.timing->seconds));
 }
 
-TEST_CASE("cuda: bench attention: forward, both passes, and with a bias of distance" *
-          doctest::test_suite("slow kernels")) {
+TEST_CASE("cuda: bench attention: forward, both passes, and with a bias of distance") {
   const BenchResult result = bench_attention(Against::nothing, quick);
   REQUIRE(result.groups.size() == 2);
   for (const BenchGroup& group : result.groups) {

@@ -91,7 +91,7 @@ awk '
   }' "$out/kernels.txt"
 
 # FILE: KERNEL<ARGUMENTS>  [architecture, registers, bytes spilled], of those that the list may name.
-awk '!/double/ {
+awk '!/double/ || / map_kernel</ {
     kernel = $0
     for (i = 0; i < 5; ++i) sub(/^[^ ]+ /, "", kernel)
     printf "%s: %s  [%s, %s registers, %s bytes]\n", $1, kernel, $2, $3, $4

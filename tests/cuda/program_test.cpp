@@ -12,6 +12,7 @@
 
 #include "core/device.hpp"
 #include "tests/support/command.hpp"
+#include "tests/support/text.hpp"
 
 using namespace phasor;
 using namespace phasor::testing;
@@ -35,7 +36,7 @@ struct Place {
   TemporaryFolder folder;
   Place() {
 #ifdef PHASOR_EMULATED_PROGRAM
-    program = PHASOR_EMULATED_PROGRAM;
+    tested_program = PHASOR_EMULATED_PROGRAM;
 #endif
     std::string text;
     for (int line = 0; line < 900; ++line)
@@ -67,8 +68,6 @@ CommandResult succeeded(const CommandResult& result) {
   REQUIRE_MESSAGE(result.exit_code == 0, result.err);
   return result;
 }
-
-bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 std::vector<double> losses(const fs::path& run) {
   std::vector<double> found;

@@ -9,13 +9,12 @@
 #include "experiments/bench/bench.hpp"
 #include "experiments/bench/ceilings.hpp"
 #include "tests/support/command.hpp"
+#include "tests/support/text.hpp"
 
 using namespace phasor;
 using namespace phasor::testing;
 
 namespace {
-
-bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 // The JSON of `phasor bench ARGUMENTS`, after the checks that hold for each benchmark.
 nlohmann::json bench(std::vector<std::string> arguments, const std::vector<std::string>& parts) {

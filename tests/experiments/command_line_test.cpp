@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "tests/support/command.hpp"
+#include "tests/support/text.hpp"
 
 using namespace phasor::testing;
 
@@ -19,8 +20,6 @@ std::string error_line(const std::vector<std::string>& arguments, int exit_code)
   CHECK(std::count(result.err.begin(), result.err.end(), '\n') == 1);
   return result.err.empty() ? "" : result.err.substr(0, result.err.size() - 1);
 }
-
-bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 void check_width(const std::string& text) {
   for (size_t start = 0; start < text.size();) {

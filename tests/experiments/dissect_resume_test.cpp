@@ -7,14 +7,13 @@
 #include <thread>
 
 #include "tests/support/command.hpp"
+#include "tests/support/text.hpp"
 
 using namespace phasor;
 using namespace phasor::testing;
 namespace fs = std::filesystem;
 
 namespace {
-
-bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 int64_t lines_of(const fs::path& file) {
   if (!fs::exists(file)) return 0;

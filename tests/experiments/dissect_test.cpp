@@ -11,6 +11,7 @@
 #include "experiments/run_folder.hpp"
 #include "tests/support/browser.hpp"
 #include "tests/support/command.hpp"
+#include "tests/support/text.hpp"
 
 using namespace phasor;
 using namespace phasor::testing;
@@ -18,7 +19,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 int64_t lines_of(const std::string& text) { return std::count(text.begin(), text.end(), '\n'); }
 
 // A model of a second, trained with rope unless the changes say so.

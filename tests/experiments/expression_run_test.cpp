@@ -5,13 +5,12 @@
 
 #include "nn/positional/expression_operations.hpp"
 #include "tests/support/command.hpp"
+#include "tests/support/text.hpp"
 
 using namespace phasor;
 using namespace phasor::testing;
 
 namespace {
-
-bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 struct Place {
   TemporaryFolder folder;

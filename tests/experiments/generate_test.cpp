@@ -10,6 +10,7 @@
 #include "experiments/trainer.hpp"
 #include "nn/generation.hpp"
 #include "tests/support/command.hpp"
+#include "tests/support/text.hpp"
 
 using namespace phasor;
 using namespace phasor::testing;
@@ -61,8 +62,6 @@ struct TrainedRun {
     return result.err;
   }
 };
-
-bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 }  // namespace
 

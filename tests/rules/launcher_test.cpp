@@ -6,6 +6,7 @@
 #include <string>
 
 #include "tests/support/command.hpp"
+#include "tests/support/text.hpp"
 
 using namespace phasor::testing;
 namespace fs = std::filesystem;
@@ -70,8 +71,6 @@ class Launcher {
  private:
   TemporaryFolder folder_;
 };
-
-bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 std::string last_line(std::string text) {
   if (text.ends_with('\n')) text.pop_back();

@@ -15,7 +15,7 @@
 namespace phasor::testing {
 namespace fs = std::filesystem;
 
-fs::path program = PHASOR_PROGRAM;
+fs::path tested_program = PHASOR_PROGRAM;
 
 std::string text_of(const fs::path& file) {
   std::ifstream in(file, std::ios::binary);
@@ -48,10 +48,10 @@ RunningPhasor::RunningPhasor(const std::vector<std::string>& arguments) {
     redirect("/dev/null", O_RDONLY, 0);
     redirect(out_.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 1);
     redirect(err_.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 2);
-    std::vector<char*> argv = {const_cast<char*>(program.c_str())};
+    std::vector<char*> argv = {const_cast<char*>(tested_program.c_str())};
     for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
     argv.push_back(nullptr);
-    execv(program.c_str(), argv.data());
+    execv(tested_program.c_str(), argv.data());
     _exit(127);
   }
 }

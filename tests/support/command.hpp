@@ -15,7 +15,7 @@ struct CommandResult {
 };
 
 // The program of this build; a test for another one sets it.
-extern std::filesystem::path program;
+extern std::filesystem::path tested_program;
 
 // The program with these arguments, standard input closed, both outputs into files.
 CommandResult run_phasor(const std::vector<std::string>& arguments);

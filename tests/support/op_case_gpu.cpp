@@ -124,9 +124,10 @@ class OnGpu {
         if (gradient.defined()) largest = std::max(largest, largest_of(gradient));
       for (size_t i = 0; i < got.size(); ++i) {
         if (!expected[i].defined()) continue;
-        const double own = largest_of(expected[i]), stretched = own > 0 ? limit * std::max(1.0, largest / own) : limit;
-        complaints_.expect(mismatch(got[i], dtype, expected[i], stretched),
-                           what.str() + ", argument " + std::to_string(i));
+        const double own = largest_of(expected[i]), noise = dtype == Dtype::f64 ? 0x1p-48 : limit;
+        complaints_.expect(
+            mismatch(got[i], dtype, expected[i], own > 0 ? std::max(limit, noise * largest / own) : limit),
+            what.str() + ", argument " + std::to_string(i));
       }
     }
   }

@@ -56,7 +56,7 @@ struct Body {
   size_t bytes;
   void operator()() const { call(closure.get()); }
 };
-std::shared_ptr<void> closure_memory(size_t bytes);
+std::shared_ptr<void> closure_memory(size_t bytes);  // uninitialised
 void launch_body(const char* op, dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream, Body body);
 // Every kernel has an F of its own: little is compiled for it.
 template <class F>

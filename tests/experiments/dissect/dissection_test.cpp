@@ -8,6 +8,7 @@
 
 #include "core/error.hpp"
 #include "tests/support/command.hpp"
+#include "tests/support/text.hpp"
 
 using namespace phasor;
 using namespace phasor::testing;
@@ -30,8 +31,6 @@ std::string refusal_of(const std::filesystem::path& file) {
   }
   return "accepted";
 }
-
-bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 }  // namespace
 

@@ -7,14 +7,14 @@
 #include <numbers>
 
 #include "core/error.hpp"
+#include "tests/support/text.hpp"
 
 using namespace phasor;
+using phasor::testing::holds;
 
 namespace {
 
 constexpr int64_t components = 8, layers = 2;
-
-bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 Measurement filled(const std::string& name, const std::vector<Dimension>& dimensions, double value) {
   Measurement m(name, dimensions);
