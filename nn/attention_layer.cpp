@@ -37,12 +37,19 @@ struct QueriesAndKeys {
   Var q, k;
 };
 
-// Turned by the tables that serve all layers, or by this layer's own.
-QueriesAndKeys turned(const Var& q, const Var& k, const PositionalEncoding::Rotation& rotation,
-                      const std::optional<RotaryTables>& shared, const PositionalContext& context,
-                      RotaryLayout layout) {
-  const RotaryTables tables = shared ? *shared : rotation.tables(context);
-  return {rotary(q, tables.q_cos, tables.q_sin, layout), rotary(k, tables.k_cos, tables.k_sin, layout)};
+// The tables that serve all layers, or this layer's own.
+RotaryTables tables_of(const PositionalEncoding::Rotation& rotation, const std::optional<RotaryTables>& shared,
+                       const PositionalContext& context) {
+  return shared ? *shared : rotation.tables(context);
+}
+
+QueriesAndKeys turned(const QueriesAndKeys& x, const RotaryTables& by, RotaryLayout layout) {
+  return {rotary(x.q, by.q_cos, by.q_sin, layout), rotary(x.k, by.k_cos, by.k_sin, layout)};
+}
+
+bool are_constants(const RotaryTables& x) {
+  return !x.q_cos.needs_gradient() && !x.q_sin.needs_gradient() && !x.k_cos.needs_gradient() &&
+         !x.k_sin.needs_gradient();
 }
 
 }  // namespace
@@ -65,13 +72,23 @@ Var AttentionLayer::read(const Var& x, int64_t layer, const AttentionPass& pass)
   context.q = content(plain_q);
   context.k = content(plain_k);
 
+  std::optional<RotaryTables> tables, far_tables;
+  if (encoding.rotation) tables = tables_of(*encoding.rotation, pass.tables, context);
+  if (encoding.far_rotation) far_tables = tables_of(*encoding.far_rotation, pass.far, context);
   using Side = PositionalEncoding::Side;
   QueriesAndKeys near = {plain_q, plain_k}, far;
   if (encoding.features)
     near = {in(stored, encoding.features(context.q, Side::query, context)),
             in(stored, encoding.features(context.k, Side::key, context))};
-  if (encoding.far_rotation) far = turned(near.q, near.k, *encoding.far_rotation, pass.far, context, layout);
-  if (encoding.rotation) near = turned(near.q, near.k, *encoding.rotation, pass.tables, context, layout);
+  AttentionOptions options = pass.options;
+  options.scale = 1 / std::sqrt(static_cast<double>(head_dim));  // also where the encoding widens q and k
+  if (far_tables) far = turned(near, *far_tables, layout);
+  // Attention turns them itself where nobody looks at what is turned and no cache keeps it.
+  if (tables && are_constants(*tables) && !pass.unfused && !pass.observer && !pass.cache)
+    options.rotation = {tables->q_cos.value(), tables->q_sin.value(), tables->k_cos.value(), tables->k_sin.value(),
+                        layout};
+  else if (tables)
+    near = turned(near, *tables, layout);
   near.q = at(Site::q_rotated, near.q);
   near.k = at(Site::k_rotated, near.k);
   if (far.q.defined()) {
@@ -85,14 +102,13 @@ Var AttentionLayer::read(const Var& x, int64_t layer, const AttentionPass& pass)
     near.k = held.k.append(used, near.k.value(), 2);
     values = held.v.append(used, values.value(), 2);
     if (far.k.defined()) far.k = held.far_k.append(used, far.k.value(), 2);
-    if (encoding.bias_of_positions || encoding.transform) context.key_input = held.input.append(used, context.layer_input.value(), 1);
+    if (encoding.bias_of_positions || encoding.transform)
+      context.key_input = held.input.append(used, context.layer_input.value(), 1);
   }
   context.k_positions = pass.k_positions;
 
   const ScoreBias bias =
       encoding.bias_of_positions ? sum_of(pass.bias, encoding.bias_of_positions(context)) : pass.bias;
-  AttentionOptions options = pass.options;
-  options.scale = 1 / std::sqrt(static_cast<double>(head_dim));  // also where the encoding widens q and k
   Var mixed;  // [batch, heads, length, head_dim], in memory [batch, length, heads, head_dim]
   if (!pass.unfused) {
     mixed = attention(near.q, near.k, values, options, bias);

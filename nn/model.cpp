@@ -4,6 +4,8 @@
 #include <cmath>
 #include <utility>
 
+#include "autograd/device.hpp"
+
 namespace phasor {
 
 AttentionShape ModelShape::attention(uint64_t seed) const {
@@ -151,9 +153,15 @@ AttentionPass Transformer::pass_for(const Tensor& ids, const ForwardOptions& opt
   context.current_length = pass.k_positions.extent(1);
   context.train_length = shape_.train_length;
   context.q = Tensor::empty({0, 0, 0, 0}, shape_.dtype);  // tells the tables' dtype
-  if (encoding_.rotation && encoding_.rotation->same_in_every_layer) pass.tables = encoding_.rotation->tables(context);
-  if (encoding_.far_rotation && encoding_.far_rotation->same_in_every_layer)
-    pass.far = encoding_.far_rotation->tables(context);
+  const auto shared_tables = [&](const std::optional<PositionalEncoding::Rotation>& rotation) {
+    if (!rotation || !rotation->same_in_every_layer) return std::optional<RotaryTables>();
+    RotaryTables tables = rotation->tables(context);
+    // Once, not in every layer.
+    for (Var* const table : {&tables.q_cos, &tables.q_sin, &tables.k_cos, &tables.k_sin}) *table = on(device(), *table);
+    return std::optional(tables);
+  };
+  pass.tables = shared_tables(encoding_.rotation);
+  pass.far = shared_tables(encoding_.far_rotation);
   if (encoding_.bias_of_positions || encoding_.transform)
     context.visible = visible_pairs(length, pass.k_positions.extent(1), pass.options);
   if (encoding_.bias_of_distance) {

@@ -140,6 +140,12 @@ Var attention_unfused(const Var& q, const Var& k, const Var& v, const AttentionO
   require_attention_arguments(op, q.value(), k.value(), v.value(), options,
                               {bias.by_distance.value(), bias.by_position.value()});
   require_far(q, k, extras);
+  if (const auto& by = options.rotation) {
+    AttentionOptions turned = options;
+    turned.rotation.reset();
+    return attention_unfused(rotary(q, by->q_cos, by->q_sin, by->layout), rotary(k, by->k_cos, by->k_sin, by->layout),
+                             v, turned, given, extras);
+  }
   const int64_t batch = q.extent(0), heads = q.extent(1), q_length = q.extent(2), qk_dim = q.extent(3);
   const int64_t kv_heads = k.extent(1), group = heads / kv_heads, k_length = k.extent(2), v_dim = v.extent(3);
   const Shape shape{batch, heads, q_length, k_length};

@@ -112,6 +112,18 @@ void require_attention_arguments(const char* op, const Tensor& q, const Tensor& 
     require(options.segments.extent(0) == 1 || options.segments.extent(0) == q.extent(0), op, "segments is ",
             options.segments.shape(), ", q is ", q.shape(), ": axis 0 (batch) must be 1 or ", q.extent(0));
   require_bias(op, q, k, options.causal, bias);
+  if (const auto& rotation = options.rotation) {
+    checked_rotary_tables(op, "q", "q_", q, rotation->q_cos, rotation->q_sin);
+    checked_rotary_tables(op, "k", "k_", k, rotation->k_cos, rotation->k_sin);
+  }
+}
+
+bool attention_turns(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options,
+                     const AttentionBias& bias) {
+  require_attention_arguments("attention", q, k, v, options, bias);
+  if constexpr (kHasCuda)
+    if (q.is_on(Device::cuda)) return options.rotation && cuda::attention_turns(q, k, v, options, bias);
+  return false;
 }
 
 // q [B, H, Q, D], k [B, G, K, D], v [B, G, K, V]
@@ -120,7 +132,15 @@ AttentionResult reference::attention(const Tensor& q, const Tensor& k, const Ten
   require_attention_arguments("reference::attention", q, k, v, options, bias);
   const int64_t batches = q.extent(0), heads = q.extent(1), q_length = q.extent(2), qk_dim = q.extent(3);
   const int64_t k_length = k.extent(2), v_dim = v.extent(3), group = heads / k.extent(1), ahead = k_length - q_length;
-  const Tensor wide_q = q.to(Dtype::f64), wide_k = k.to(Dtype::f64), wide_v = v.to(Dtype::f64);
+  Tensor wide_q = q.to(Dtype::f64), wide_k = k.to(Dtype::f64);
+  const Tensor wide_v = v.to(Dtype::f64);
+  if (const auto& rotation = options.rotation) {
+    const auto turned = [&](const Tensor& x, const Tensor& cos, const Tensor& sin) {
+      return reference::rotary(x, cos.to(Dtype::f64), sin.to(Dtype::f64), rotation->layout);
+    };
+    wide_q = turned(wide_q, rotation->q_cos, rotation->q_sin);
+    wide_k = turned(wide_k, rotation->k_cos, rotation->k_sin);
+  }
   const View<double> vq = wide_q.view<double>(), vk = wide_k.view<double>(), vv = wide_v.view<double>();
   Tensor by_distance, by_position;
   if (bias.by_distance.defined())

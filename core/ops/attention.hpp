@@ -12,6 +12,10 @@
 // hidden by a bias of -inf too. A row that sees no key (only such a bias can do that: a query always sees itself) is
 // the sum of nothing: out 0, log_sum_exp -inf, no gradient; joined with other keys by log_sum_exp it weighs nothing.
 //
+// With a rotation, q and k are turned first, as rotary.hpp says: that function composed with this one, bit by bit. On
+// the GPU the tensor cores' kernels turn the tiles they load, and gradients before they are written, where
+// attention_turns says so; elsewhere it is composed.
+//
 // The fused path never stores scores: it holds a tile of rows at a time. The unfused path (autograd/ops.hpp) is
 // complete and the reference. Errors: ShapeError, DtypeError, ValueError (k_length 0 with queries, by_distance without
 // causality).
@@ -19,11 +23,17 @@
 
 #include <optional>
 
-#include "core/tensor.hpp"
+#include "core/ops/rotary.hpp"
 
 namespace phasor {
 
 enum class Causal { no, yes };
+
+// Each as rotary takes it for q or k, a constant: whoever wants its gradient calls rotary.
+struct AttentionRotation {
+  Tensor q_cos, q_sin, k_cos, k_sin;
+  RotaryLayout layout = RotaryLayout::half_split;
+};
 
 struct AttentionOptions {
   std::optional<double> scale = {};  // 1 / sqrt(qk_dim) unless given
@@ -31,6 +41,7 @@ struct AttentionOptions {
   // Document ids [batch or 1, k_length], i32 or i64, on any device: a query sees only keys of its own segment
   // (packing).
   Tensor segments = {};
+  std::optional<AttentionRotation> rotation = {};
 };
 
 // What is added to the scaled scores, in the dtype of q or in f32 beside bf16; either, both or neither.
@@ -50,6 +61,12 @@ void require_attention_arguments(const char* op, const Tensor& q, const Tensor& 
 struct AttentionResult {
   Tensor out, log_sum_exp;
 };
+
+// Whether attention turns q and k by its rotation without a pass over them: on the GPU in bf16, without biases, with
+// tables in f32 whose components are a multiple of 8, up to a length where turning tiles again for each other tile
+// costs more than it saves. Decides about time and memory alone. False without a rotation.
+bool attention_turns(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options,
+                     const AttentionBias& bias = {});
 
 AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options = {},
                           const AttentionBias& bias = {});
@@ -72,7 +89,9 @@ AttentionGradients attention_backward(const Tensor& q, const Tensor& k, const Te
 Tensor visible_pairs(int64_t q_length, int64_t k_length, const AttentionOptions& options);
 
 namespace cuda {
-// What the functions above call on the GPU, after their checks.
+// What the functions above call on the GPU, after their checks; with a rotation only where attention_turns.
+bool attention_turns(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options,
+                     const AttentionBias& bias);
 AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options,
                           const AttentionBias& bias);
 AttentionGradients attention_backward(const Tensor& q, const Tensor& k, const Tensor& v,

@@ -103,6 +103,10 @@ void forward(const Problem& problem, const Tensor& q, const Tensor& k, const Ten
 AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options,
                           const AttentionBias& bias) {
   require_attention_arguments("attention", q, k, v, options, bias);
+  if (options.rotation && !attention_turns(q, k, v, options, bias)) {
+    const TurnedBefore turned(q, k, options);
+    return attention(turned.q, turned.k, v, turned.options, bias);
+  }
   if constexpr (kHasCuda)
     if (q.is_on(Device::cuda)) return cuda::attention(q, k, v, options, bias);
   const Problem problem(q, k, v, options);

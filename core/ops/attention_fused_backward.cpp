@@ -245,6 +245,15 @@ AttentionGradients attention_backward(const Tensor& q, const Tensor& k, const Te
     require_same_shape(op, "dlog_sum_exp", dlog_sum_exp, "log_sum_exp", forward.log_sum_exp);
     require_same_dtype(op, "dlog_sum_exp", dlog_sum_exp, "log_sum_exp", forward.log_sum_exp);
   }
+  if (options.rotation && !attention_turns(q, k, v, options, bias)) {
+    const TurnedBefore turned(q, k, options);
+    AttentionGradients gradients =
+        attention_backward(turned.q, turned.k, v, turned.options, bias, forward, dout, dlog_sum_exp, wanted);
+    const AttentionRotation& by = *options.rotation;
+    gradients.dq = rotary_transposed(gradients.dq, by.q_cos, by.q_sin, by.layout);
+    gradients.dk = rotary_transposed(gradients.dk, by.k_cos, by.k_sin, by.layout);
+    return gradients;
+  }
   if constexpr (kHasCuda)
     if (q.is_on(Device::cuda))
       return cuda::attention_backward(q, k, v, options, bias, forward, dout, dlog_sum_exp, wanted);

@@ -37,6 +37,19 @@ inline bool has_rows(const Tensor& x) {
 
 inline Tensor with_rows(const Tensor& x) { return has_rows(x) ? x : x.clone(); }
 
+// Attention with a rotation is rotary, then attention without one.
+struct TurnedBefore {
+  Tensor q, k;
+  AttentionOptions options;
+
+  TurnedBefore(const Tensor& q_, const Tensor& k_, const AttentionOptions& given) : options(given) {
+    const AttentionRotation& by = *given.rotation;
+    q = rotary(q_, by.q_cos, by.q_sin, by.layout);
+    k = rotary(k_, by.k_cos, by.k_sin, by.layout);
+    options.rotation.reset();
+  }
+};
+
 // What both directions know about the problem.
 struct Problem {
   int64_t batches, heads, kv_heads, q_length, k_length, qk_dim, v_dim;

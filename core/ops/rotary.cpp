@@ -8,46 +8,49 @@
 #include "core/simd.hpp"
 
 namespace phasor {
-namespace {
 
-// The tables over all of x: [batch, heads, length, components], broadcast axes with stride 0; all checks of the op.
-struct Tables {
-  Tensor cos, sin;
-};
-
-Tables checked_tables(const Tensor& x, const Tensor& cos, const Tensor& sin) {
-  require_float("rotary", "x", x);
-  const auto require_table = [&](const char* name, const Tensor& table) {
+RotaryTensors checked_rotary_tables(const char* op, const char* name, const std::string& prefix, const Tensor& x,
+                                    const Tensor& cos, const Tensor& sin) {
+  require_float(op, name, x);
+  const std::string cos_name = prefix + "cos", sin_name = prefix + "sin";
+  const auto require_table = [&](const std::string& of_table, const Tensor& table) {
     if (is_f32_beside_bf16(table, x))
-      require_same_device("rotary", name, table, "x", x);
+      require_same_device(op, of_table.c_str(), table, name, x);
     else
-      require_same_dtype("rotary", name, table, "x", x);
+      require_same_dtype(op, of_table.c_str(), table, name, x);
   };
-  require_table("cos", cos);
-  require_table("sin", sin);
-  require_same_dtype("rotary", "sin", sin, "cos", cos);
-  require(x.rank() == 4, "rotary", "x is ", x.shape(), "; needs [batch, heads, length, head_dim]");
-  require(x.extent(-1) % 2 == 0, "rotary", "x is ", x.shape(), ": head_dim ", x.extent(-1),
+  require_table(cos_name, cos);
+  require_table(sin_name, sin);
+  require_same_dtype(op, sin_name.c_str(), sin, cos_name.c_str(), cos);
+  require(x.rank() == 4, op, name, " is ", x.shape(), "; needs [batch, heads, length, head_dim]");
+  require(x.extent(-1) % 2 == 0, op, name, " is ", x.shape(), ": head_dim ", x.extent(-1),
           " (axis 3) is odd; components are pairs of channels");
-  require(cos.shape() == sin.shape(), "rotary", "sin is ", sin.shape(), "; expected ", cos.shape(), " like cos");
-  require(cos.rank() >= 1 && cos.rank() <= 4, "rotary", "cos is ", cos.shape(),
+  require(cos.shape() == sin.shape(), op, sin_name, " is ", sin.shape(), "; expected ", cos.shape(), " like ",
+          cos_name);
+  require(cos.rank() >= 1 && cos.rank() <= 4, op, cos_name, " is ", cos.shape(),
           "; needs at most [batch, heads, length, components]");
   const int64_t components = cos.extent(-1);
-  require(2 * components <= x.extent(-1), "rotary", "cos is ", cos.shape(), ": ", components,
-          " components need a head_dim of at least ", 2 * components, ", x is ", x.shape());
+  require(2 * components <= x.extent(-1), op, cos_name, " is ", cos.shape(), ": ", components,
+          " components need a head_dim of at least ", 2 * components, ", ", name, " is ", x.shape());
   const Shape target = x.shape().with(-1, components);
-  const char* const names[] = {"length", "heads", "batch"};
+  const char* const axes[] = {"length", "heads", "batch"};
   for (int axis = 2; axis <= cos.rank(); ++axis)
-    require(cos.extent(-axis) == 1 || cos.extent(-axis) == target[-axis], "rotary", "cos is ", cos.shape(), ", x is ",
-            x.shape(), ": axis ", -axis, " (", names[axis - 2], ") is ", cos.extent(-axis), "; needs 1 or ",
+    require(cos.extent(-axis) == 1 || cos.extent(-axis) == target[-axis], op, cos_name, " is ", cos.shape(), ", ", name,
+            " is ", x.shape(), ": axis ", -axis, " (", axes[axis - 2], ") is ", cos.extent(-axis), "; needs 1 or ",
             target[-axis]);
   return {cos.broadcast_to(target), sin.broadcast_to(target)};
+}
+
+namespace {
+
+RotaryTensors checked_tables(const Tensor& x, const Tensor& cos, const Tensor& sin) {
+  return checked_rotary_tables("rotary", "x", "", x, cos, sin);
 }
 
 }  // namespace
 
 Tensor reference::rotary(const Tensor& x, const Tensor& cos, const Tensor& sin, RotaryLayout layout) {
-  const Tables tables = checked_tables(x, cos, sin);
+  const RotaryTensors tables = checked_tables(x, cos, sin);
   const Tensor wide_x = x.to(Dtype::f64), wide_cos = tables.cos.to(Dtype::f64), wide_sin = tables.sin.to(Dtype::f64);
   const Tensor y = wide_x.clone();
   const View<double> vx = wide_x.view<double>(), vc = wide_cos.view<double>(), vs = wide_sin.view<double>(),
@@ -117,7 +120,7 @@ enum class Turn { forward, inverse };
 // x [batch, heads, length, head_dim], the tables [batch, heads, length, components] with broadcast strides. A tile is
 // some positions of a batch entry in the memory order of y.
 template <class T, RotaryLayout layout, Turn direction>
-void turn(const Tensor& x, const Tables& tables, const Tensor& y) {
+void turn(const Tensor& x, const RotaryTensors& tables, const Tensor& y) {
   const int64_t batch = x.extent(0), heads = x.extent(1), length = x.extent(2), head_dim = x.extent(3);
   const int64_t components = tables.cos.extent(-1);
   const auto turn_row = [=](const T* from, const T* cos, const T* sin, T* to) {
@@ -167,7 +170,7 @@ void turn(const Tensor& x, const Tables& tables, const Tensor& y) {
 
 Tensor turned(const Tensor& x, const Tensor& cos, const Tensor& sin, RotaryLayout layout, Turn direction) {
   checked_tables(x, cos, sin);  // before dense_last, which asks for a last axis
-  const Tables tables = checked_tables(x, dense_last(cos), dense_last(sin));
+  const RotaryTensors tables = checked_tables(x, dense_last(cos), dense_last(sin));
   const Tensor dense = dense_last(x);
   Tensor y = Tensor::empty_like(dense);
   if (y.size() == 0) return y;

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <array>
+#include <string>
 
 #include "core/tensor.hpp"
 
@@ -20,6 +21,15 @@ enum class RotaryLayout { interleaved, half_split };
 Tensor rotary(const Tensor& x, const Tensor& cos, const Tensor& sin, RotaryLayout layout);
 // The inverse turn (s -> -s): the gradient of x.
 Tensor rotary_transposed(const Tensor& dy, const Tensor& cos, const Tensor& sin, RotaryLayout layout);
+
+// The checks of all functions here, and of those that turn what they read: `op` names the caller, `prefix` the tables
+// ("q_": q_cos, q_sin). Returns the tables over all of x, [batch, heads, length, components], stride 0 where they are
+// broadcast.
+struct RotaryTensors {
+  Tensor cos, sin;
+};
+RotaryTensors checked_rotary_tables(const char* op, const char* name, const std::string& prefix, const Tensor& x,
+                                    const Tensor& cos, const Tensor& sin);
 
 struct RotaryTableGradients {
   Tensor dcos, dsin;  // shapes of cos and sin: summed over the axes that the tables broadcast

@@ -60,16 +60,10 @@ std::byte* address(const Tensor& x) {
 
 AttentionRows rows_of(const Tensor& x) { return {address(x), x.stride(0), x.stride(1), x.stride(2)}; }
 
-// A problem, and the copies that it points to where a tensor cannot be read where it lies.
-struct Prepared {
-  AttentionProblem problem;
-  Tensor q, k, v, segments, by_distance, by_position;
-};
-
-Prepared prepared(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options,
-                  const AttentionBias& bias) {
-  Prepared result{{}, with_rows(q), with_rows(k), with_rows(v), {}, {}, {}};
-  AttentionProblem& p = result.problem;
+// Sizes, rows and options of q, k and v as they lie; without segments and biases by distance, which need preparing.
+AttentionProblem problem_of(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options,
+                            const AttentionBias& bias) {
+  AttentionProblem p;
   p.dtype = q.dtype();
   const auto extent = [](const Tensor& x, int axis) { return static_cast<int>(x.extent(axis)); };
   p.batches = extent(q, 0);
@@ -81,9 +75,48 @@ Prepared prepared(const Tensor& q, const Tensor& k, const Tensor& v, const Atten
   p.v_dim = extent(v, 3);
   p.scale = options.scale.value_or(1 / std::sqrt(static_cast<double>(p.qk_dim)));
   p.is_causal = options.causal == Causal::yes;
-  p.q = rows_of(result.q);
-  p.k = rows_of(result.k);
-  p.v = rows_of(result.v);
+  p.q = rows_of(q);
+  p.k = rows_of(k);
+  p.v = rows_of(v);
+  if (const Tensor& given = bias.by_position; given.defined()) {
+    const Tensor all = given.broadcast_to({p.batches, p.heads, p.q_length, p.k_length});
+    const Strides& steps = all.strides();
+    p.by_position = {address(given), steps[0], steps[1], steps[2], steps[3], given.dtype()};
+  }
+  return p;
+}
+
+// Adds tables to a problem; false if they do not lie as kernels read them.
+bool add_tables(AttentionTables& tables, const Tensor& x, const Tensor& given_cos, const Tensor& given_sin) {
+  if (given_cos.dtype() != Dtype::f32) return false;
+  const Shape shape = x.shape().with(-1, given_cos.extent(-1));
+  const Tensor cos = given_cos.broadcast_to(shape), sin = given_sin.broadcast_to(shape);
+  const auto step = [&](const Tensor& table, int axis) { return shape[axis] == 1 ? 0 : table.stride(axis); };
+  for (int axis = 0; axis < 3; ++axis)
+    if (step(cos, axis) != step(sin, axis)) return false;
+  if (cos.stride(3) != 1 || sin.stride(3) != 1) return false;
+  tables = {cos.data<float>(), sin.data<float>(), step(cos, 0), step(cos, 1), step(cos, 2)};
+  return true;
+}
+
+bool add_rotation(AttentionProblem& p, const Tensor& q, const Tensor& k, const AttentionRotation& by) {
+  p.components = static_cast<int>(by.q_cos.extent(-1));
+  p.is_interleaved = by.layout == RotaryLayout::interleaved;
+  return by.k_cos.extent(-1) == by.q_cos.extent(-1) && add_tables(p.q_tables, q, by.q_cos, by.q_sin) &&
+         add_tables(p.k_tables, k, by.k_cos, by.k_sin);
+}
+
+// A problem, and the copies that it points to where a tensor cannot be read where it lies.
+struct Prepared {
+  AttentionProblem problem;
+  Tensor q, k, v, segments, by_distance;
+};
+
+Prepared prepared(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options,
+                  const AttentionBias& bias) {
+  Prepared result{{}, with_rows(q), with_rows(k), with_rows(v), {}, {}};
+  AttentionProblem& p = result.problem;
+  p = problem_of(result.q, result.k, result.v, options, bias);
   if (options.segments.defined()) {
     result.segments = segment_labels(options.segments);
     p.segments = result.segments.data<int32_t>();
@@ -94,17 +127,20 @@ Prepared prepared(const Tensor& q, const Tensor& k, const Tensor& v, const Atten
     p.by_distance = {address(result.by_distance), given.extent(0) == 1 ? 0 : result.by_distance.stride(0),
                      given.dtype()};
   }
-  if (const Tensor& given = bias.by_position; given.defined()) {
-    result.by_position = given.broadcast_to({p.batches, p.heads, p.q_length, p.k_length});
-    const Strides& steps = result.by_position.strides();
-    p.by_position = {address(result.by_position), steps[0], steps[1], steps[2], steps[3], given.dtype()};
-  }
+  if (options.rotation) add_rotation(p, q, k, *options.rotation);
   return result;
 }
 
 Dtype statistics_dtype(Dtype dtype) { return dtype == Dtype::bf16 ? Dtype::f32 : dtype; }
 
 }  // namespace
+
+bool attention_turns(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options,
+                     const AttentionBias& bias) {
+  if (!has_rows(q) || !has_rows(k) || !has_rows(v) || bias.by_distance.defined()) return false;
+  AttentionProblem p = problem_of(q, k, v, options, bias);
+  return add_rotation(p, q, k, *options.rotation) && tensor_takes(p);
+}
 
 AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options,
                           const AttentionBias& bias) {
@@ -139,8 +175,8 @@ AttentionGradients attention_backward(const Tensor& q, const Tensor& k, const Te
   }
   Prepared x = prepared(q, k, v, options, bias);
   AttentionProblem& p = x.problem;
-  const Tensor out = with_rows(forward.out), log_sum_exp = forward.log_sum_exp.contiguous();
-  Tensor dout_rows, dlog_sum_exp_rows;
+  const Tensor log_sum_exp = forward.log_sum_exp.contiguous();
+  Tensor out = with_rows(forward.out), dout_rows, dlog_sum_exp_rows;
   p.out = rows_of(out);
   p.log_sum_exp = address(log_sum_exp);
   if (dout.defined()) p.dout = rows_of(dout_rows = with_rows(dout));
@@ -153,6 +189,10 @@ AttentionGradients attention_backward(const Tensor& q, const Tensor& k, const Te
     p.dby_distance_head_step = dbias.by_distance.extent(0) == 1 ? 0 : dbias.by_distance.extent(1);
   }
   if (dbias.by_position.defined()) p.dby_position = address(dbias.by_position);
+  if (options.rotation && !tensor_takes(p)) {  // out or dout begin at odd addresses
+    p.out = rows_of(out = out.clone());
+    if (dout.defined()) p.dout = rows_of(dout_rows = dout_rows.clone());
+  }
   tensor_takes(p) ? attention_tensor_backward(p) : attention_general_backward(p);
   return gradients;
 }

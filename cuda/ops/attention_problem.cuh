@@ -27,6 +27,12 @@ struct PositionBias {
   Dtype dtype = Dtype::f32;
 };
 
+// Cosines and sines (core/ops/rotary.hpp) for the rows of q or k, f32, without gaps along the components.
+struct AttentionTables {
+  const float *cos = nullptr, *sin = nullptr;           // null: not turned
+  int64_t batch_step = 0, head_step = 0, row_step = 0;  // in elements, 0 where they are broadcast
+};
+
 // Query i stands at key index i + k_length - q_length. Head h reads kv head h / (heads / kv_heads). Every extent but
 // v_dim is at least 1 and below 2^31. Sums, softmax and statistics: in f64 for f64, else in f32.
 struct AttentionProblem {
@@ -44,6 +50,10 @@ struct AttentionProblem {
   int64_t segments_batch_step = 0;  // 0 if all batch rows share one
   DistanceBias by_distance;
   PositionBias by_position;
+  // Turn q and k, and dq and dk back.
+  AttentionTables q_tables, k_tables;
+  int components = 0;
+  bool is_interleaved = false;
 
   // Backward only.
   AttentionRows dout;                  // without data: zeros
@@ -55,7 +65,7 @@ struct AttentionProblem {
   void* dby_position = nullptr;        // [batch, heads, q_length, k_length] without gaps
 };
 
-// By FMAs in any dtype; kernels of a block's tiles in shared memory.
+// By FMAs in any dtype, without tables; kernels of a block's tiles in shared memory.
 void attention_general_forward(const AttentionProblem& problem);
 void attention_general_backward(const AttentionProblem& problem);
 

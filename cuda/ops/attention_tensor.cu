@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "cuda/ops/attention_tensor_plan.cuh"
+#include "cuda/ops/attention_tensor_turn.cuh"
 
 namespace phasor::cuda {
 namespace {
@@ -52,6 +53,22 @@ bool has_aligned_rows(const AttentionRows& x) {
          x.row_step % 8 == 0 && x.row_step >= 0 && x.row_step <= std::numeric_limits<int>::max();
 }
 
+// Without a rotation, or with one that tiles are turned by: 8 components at a time, without biases, whose kernels have
+// no registers left. A tile of keys is turned again for each tile of queries of each head: as the text grows that costs
+// more than passes of rotary over q and k, which grow with the length alone.
+constexpr int longest_turned = 1024;
+bool has_rotation_for_tiles(const AttentionProblem& p) {
+  const auto is_aligned = [](const AttentionTables& tables) {
+    const auto address = [](const float* x) { return reinterpret_cast<uintptr_t>(x); };
+    return (address(tables.cos) | address(tables.sin)) % 16 == 0 && tables.batch_step % 4 == 0 &&
+           tables.head_step % 4 == 0 && tables.row_step % 4 == 0 && tables.row_step >= 0 &&
+           tables.row_step <= std::numeric_limits<int>::max();
+  };
+  return p.components == 0 ||
+         (p.components % 8 == 0 && !p.by_distance.data && !p.by_position.data && p.q_length <= longest_turned &&
+          p.k_length <= longest_turned && is_aligned(p.q_tables) && is_aligned(p.k_tables));
+}
+
 bool is_even(int64_t step) { return step % 2 == 0; }
 
 // Widths beyond 64 with sums by distance need 109 KB of shared memory, which GPUs for graphics do not give to a block.
@@ -76,7 +93,7 @@ bool tensor_takes(const AttentionProblem& p) {
        (p.q_length - 1) * p.by_position.query_step + p.k_length * p.by_position.key_step <= most);
   if (p.dby_distance && (p.qk_dim > 64 || p.v_dim > 64) && !has_much_shared_memory()) return false;
   return p.dtype == Dtype::bf16 && is_width(p.qk_dim) && is_width(p.v_dim) && has_scale && has_lengths && has_grid &&
-         has_position_steps;
+         has_position_steps && has_rotation_for_tiles(p);
 }
 
 Prepared attention_tensor::prepared(const AttentionProblem& p) {
@@ -92,6 +109,11 @@ Prepared attention_tensor::prepared(const AttentionProblem& p) {
   plan.is_causal = p.is_causal;
   plan.scale = static_cast<float>(p.scale);
   plan.scale_2 = static_cast<float>(p.scale * 1.44269504088896340736);
+
+  const auto tables = [](const AttentionTables& given) {
+    return Tables{given.cos, given.sin, given.batch_step, given.head_step, static_cast<int>(given.row_step)};
+  };
+  result.rotation = {tables(p.q_tables), tables(p.k_tables), p.components / pack_components, p.is_interleaved};
 
   plan.segments = p.segments;
   plan.segments_batch_step = p.segments_batch_step;

@@ -29,6 +29,27 @@ struct Rows {
   }
 };
 
+// Cosines and sines [batch, heads, length, components], f32, with steps in elements, 0 where they are broadcast.
+struct Tables {
+  const float *cos, *sin;
+  int64_t batch_step, head_step;
+  int row_step;
+
+  // As seen from one head's rows.
+  __device__ Tables at(int batch, int head) const {
+    const int64_t step = batch * batch_step + head * head_step;
+    return {cos + step, sin + step, batch_step, head_step, row_step};
+  }
+};
+
+// By which turned kernels turn q and k. A parameter of its own: behind the others it costs those without it no
+// registers.
+struct Rotation {
+  Tables q, k;
+  int packs;  // of components, as attention_tensor_turn.cuh turns them
+  bool is_interleaved;
+};
+
 // What the kernels of both directions know. All steps are in elements.
 struct Plan {
   int heads, group;  // query heads, and those that share a kv head
@@ -196,10 +217,10 @@ __device__ inline void pack(uint32_t (&w)[tiles][columns / 2][4], const float (&
 }
 
 // Writes a warp's sums to global rows as bf16. They pass through `room`, [16 tiles, width] of the warp's own, so that
-// every thread writes 16 bytes.
-template <int tiles, int width>
+// every thread writes 16 bytes, and where in_room() changes them.
+template <int tiles, int width, class F>
 __device__ inline void store_rows(const float (&y)[tiles][width / 8][4], const float (&factors)[2 * tiles], bf16* room,
-                                  bf16* to, int row_step, int rows, int used) {
+                                  bf16* to, int row_step, int rows, int used, F in_room) {
   const int lane = lane_of_warp(), group = lane / 4, pair = lane % 4;
   __syncwarp();
 #pragma unroll
@@ -213,6 +234,7 @@ __device__ inline void store_rows(const float (&y)[tiles][width / 8][4], const f
         *reinterpret_cast<uint32_t*>(room + place<width>(16 * m + 8 * half + group, n) + 2 * pair) = both;
       }
   __syncwarp();
+  in_room();
   constexpr int chunks = width / 8, rows_at_once = warp / chunks;
   const int chunk = lane % chunks;
   if (chunk * 8 >= used) return;
@@ -222,6 +244,11 @@ __device__ inline void store_rows(const float (&y)[tiles][width / 8][4], const f
     *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(room + place<width>(row, chunk));
     to += static_cast<int64_t>(rows_at_once) * row_step;
   }
+}
+template <int tiles, int width>
+__device__ inline void store_rows(const float (&y)[tiles][width / 8][4], const float (&factors)[2 * tiles], bf16* room,
+                                  bf16* to, int row_step, int rows, int used) {
+  store_rows<tiles, width>(y, factors, room, to, row_step, rows, used, [] {});
 }
 
 }  // namespace phasor::cuda::attention_tensor

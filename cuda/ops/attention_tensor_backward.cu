@@ -10,6 +10,7 @@
 
 #include "cuda/ops/attention_tensor_bias_gradients.cuh"
 #include "cuda/ops/attention_tensor_plan.cuh"
+#include "cuda/ops/attention_tensor_turn.cuh"
 
 namespace phasor::cuda {
 namespace {
@@ -69,11 +70,12 @@ struct KeyPass {
 };
 
 // dk and dv of 128 keys of a kv head.
-template <int qk_width, int v_width, bool has_bias>
+template <Kind kind, int qk_width, int v_width>
 __global__ void __launch_bounds__(KeyPass<qk_width, v_width>::warps* warp)
     key_kernel(Plan plan, int padded, Rows<const bf16> q, Rows<const bf16> k, Rows<const bf16> v, Rows<const bf16> dout,
-               const Statistic* statistics, Rows<bf16> dk, Rows<bf16> dv) {
+               const Statistic* statistics, Rows<bf16> dk, Rows<bf16> dv, Rotation rotation) {
   using Pass = KeyPass<qk_width, v_width>;
+  constexpr bool has_bias = kind == Kind::biased, turns = kind == Kind::turned;
   constexpr int tiles = Pass::tiles, queries = Pass::queries, threads = Pass::warps * warp;
   // Biases take registers too: beside sums of 32 keys half as many scores at a time are there.
   constexpr int chunk_queries = has_bias && tiles == 2 ? chunk / 2 : chunk;
@@ -126,6 +128,12 @@ __global__ void __launch_bounds__(KeyPass<qk_width, v_width>::warps* warp)
   int head = first_tile < end ? kv_head * plan.group : last_head, tile = first_tile, buffer = 0;
   if (head < last_head) start_copy(head, tile, 0);
   commit_copies();
+  if constexpr (turns) {
+    wait_copies<0>();
+    __syncthreads();
+    turn_own_rows<Turn::forward, qk_width, Pass::warp_keys>(k_tile + own * qk_width, rotation,
+                                                            rotation.k.at(batch, kv_head), first + own, plan.k_length);
+  }
   while (head < last_head) {
     wait_copies<0>();
     __syncthreads();  // the tile is there, and nobody reads the other buffer any more
@@ -137,6 +145,9 @@ __global__ void __launch_bounds__(KeyPass<qk_width, v_width>::warps* warp)
     const bf16* const q_tile = q_tiles + buffer * queries * qk_width;
     const bf16* const dout_tile = dout_tiles + buffer * queries * v_width;
     const Statistic* const statistic_tile = statistic_tiles + buffer * queries;
+    if constexpr (turns)
+      turn_tile<qk_width, queries, threads>(q_tiles + buffer * queries * qk_width, rotation,
+                                            rotation.q.at(batch, now_head), query, plan.q_length);
     buffer ^= 1;
 #pragma unroll 1
     for (int at = 0; at < queries; at += chunk_queries) {
@@ -179,8 +190,14 @@ __global__ void __launch_bounds__(KeyPass<qk_width, v_width>::warps* warp)
   float factors[2 * tiles];
 #pragma unroll
   for (float& factor : factors) factor = plan.scale;
-  store_rows<tiles, qk_width>(dk_sums, factors, k_tile + own * qk_width, dk.at(batch, kv_head, own_first), dk.row_step,
-                              plan.k_length - own_first, plan.qk_width);
+  bf16* const own_k = k_tile + own * qk_width;
+  const auto turn_back = [&] {
+    if constexpr (turns)
+      turn_own_rows<Turn::back, qk_width, Pass::warp_keys>(own_k, rotation, rotation.k.at(batch, kv_head), own_first,
+                                                           plan.k_length);
+  };
+  store_rows<tiles, qk_width>(dk_sums, factors, own_k, dk.at(batch, kv_head, own_first), dk.row_step,
+                              plan.k_length - own_first, plan.qk_width, turn_back);
 #pragma unroll
   for (float& factor : factors) factor = 1;
   store_rows<tiles, v_width>(dv_sums, factors, v_tile + own * v_width, dv.at(batch, kv_head, own_first), dv.row_step,
@@ -196,11 +213,13 @@ struct QueryPass {
 };
 
 // dq of 128 queries, and the gradients of biases. `slots` blocks share the queries of a head.
-template <int qk_width, int v_width, bool has_bias>
+template <Kind kind, int qk_width, int v_width>
 __global__ void __launch_bounds__(QueryPass<qk_width, v_width>::warps* warp, 2)
     query_kernel(Plan plan, int padded, Rows<const bf16> q, Rows<const bf16> k, Rows<const bf16> v,
-                 Rows<const bf16> dout, const Statistic* statistics, Rows<bf16> dq, BiasGradients dbias) {
+                 Rows<const bf16> dout, const Statistic* statistics, Rows<bf16> dq, BiasGradients dbias,
+                 Rotation rotation) {
   using Pass = QueryPass<qk_width, v_width>;
+  constexpr bool has_bias = kind == Kind::biased, turns = kind == Kind::turned;
   constexpr int tiles = Pass::tiles, keys = Pass::keys, threads = Pass::warps * warp;
   // Biases take registers too: half as many scores at a time are there.
   constexpr int chunk_keys = has_bias ? chunk / 2 : chunk;
@@ -274,8 +293,12 @@ __global__ void __launch_bounds__(QueryPass<qk_width, v_width>::warps* warp, 2)
     commit_copies();
     wait_copies<1>();
     __syncthreads();
+    bf16* const own_q = q_tile + own * qk_width;
+    if constexpr (turns)
+      turn_own_rows<Turn::forward, qk_width, Pass::warp_queries>(own_q, rotation, rotation.q.at(batch, head),
+                                                                 first + own, plan.q_length);
     uint32_t q_kept[keeps_q ? tiles : 1][qk_width / 16][4], dout_kept[keeps_dout ? tiles : 1][v_width / 16][4];
-    if constexpr (keeps_q) load_all_left<tiles, qk_width>(q_kept, q_tile + own * qk_width);
+    if constexpr (keeps_q) load_all_left<tiles, qk_width>(q_kept, own_q);
     if constexpr (keeps_dout) load_all_left<tiles, v_width>(dout_kept, dout_tile + own * v_width);
 
     float sums[tiles][qk_width / 8][4];
@@ -286,10 +309,12 @@ __global__ void __launch_bounds__(QueryPass<qk_width, v_width>::warps* warp, 2)
       const int key = tile * keys, following = next(tile + 1);
       if (following < end) start_copy(following, buffer ^ 1);
       commit_copies();
-      const bf16* const k_tile = k_tiles + buffer * keys * qk_width;
+      bf16* const k_tile = k_tiles + buffer * keys * qk_width;
       const bf16* const v_tile = v_tiles + buffer * keys * v_width;
       tile = following;
       buffer ^= 1;
+      if constexpr (turns)
+        turn_tile<qk_width, keys, threads>(k_tile, rotation, rotation.k.at(batch, kv_head), key, plan.k_length);
 #pragma unroll 1
       for (int at = 0; at < keys; at += chunk_keys) {
         const int own_first = first + own;
@@ -299,7 +324,7 @@ __global__ void __launch_bounds__(QueryPass<qk_width, v_width>::warps* warp, 2)
         if constexpr (keeps_q)
           multiply_rows<tiles, chunk_keys / 8, qk_width>(p, q_kept, k_tile + at * qk_width);
         else
-          multiply_rows<tiles, chunk_keys / 8, qk_width>(p, q_tile + own * qk_width, k_tile + at * qk_width);
+          multiply_rows<tiles, chunk_keys / 8, qk_width>(p, own_q, k_tile + at * qk_width);
         const ScoreTile<RowsAre::queries, tiles, chunk_keys / 8> scores(plan, batch, head, own_first, key + at);
         if constexpr (has_bias) scores.add_biases(p);
         if (key + at + chunk_keys > plan.key_limit(own_first + 1) || own_first + Pass::warp_queries > plan.q_length ||
@@ -348,44 +373,15 @@ __global__ void __launch_bounds__(QueryPass<qk_width, v_width>::warps* warp, 2)
 #pragma unroll
     for (float& factor : factors) factor = plan.scale;
     const int own_first = first + own;
+    const auto turn_back = [&] {
+      if constexpr (turns)
+        turn_own_rows<Turn::back, qk_width, Pass::warp_queries>(own_q, rotation, rotation.q.at(batch, head), own_first,
+                                                                plan.q_length);
+    };
     if (own_first < plan.q_length)
-      store_rows<tiles, qk_width>(sums, factors, q_tile + own * qk_width,
-                                  dq_begin + static_cast<int64_t>(own_first) * dq.row_step, dq.row_step,
-                                  plan.q_length - own_first, plan.qk_width);
+      store_rows<tiles, qk_width>(sums, factors, own_q, dq_begin + static_cast<int64_t>(own_first) * dq.row_step,
+                                  dq.row_step, plan.q_length - own_first, plan.qk_width, turn_back);
   }
-}
-
-// y [rows of sums, max_distance]: the sums of `lines` of x [rows of sums, lines, k_length] in order; in batches of
-// `batch_lines` lines that lie batch_step apart.
-template <class T>
-__global__ void __launch_bounds__(statistic_threads)
-    distance_sum_kernel(int k_length, int batches, int64_t batch_step, int lines, const float* x, int64_t y_step,
-                        T* y) {
-  const int distance = static_cast<int>(blockIdx.x) * statistic_threads + static_cast<int>(threadIdx.x);
-  if (distance >= k_length) return;
-  const int64_t row = blockIdx.y;
-  float sum = 0;
-  for (int batch = 0; batch < batches; ++batch) {
-    const float* const own = x + batch * batch_step + row * lines * k_length + distance;
-#pragma unroll 8
-    for (int line = 0; line < lines; ++line) sum += own[static_cast<int64_t>(line) * k_length];
-  }
-  y[row * y_step + distance] = static_cast<T>(sum);
-}
-
-void sum_distances(const AttentionProblem& p, int64_t slots, const Tensor& sums) {
-  // [batch, heads, slots, k_length]; a bias of one row takes all heads as slots.
-  const bool is_shared = p.dby_distance_head_step == 0;
-  const int64_t rows = is_shared ? 1 : p.heads, lines = is_shared ? p.heads * slots : slots;
-  const auto sum = [&]<class T>() {
-    launch("attention_backward", distance_sum_kernel<T>, Grid{pieces(p.k_length, statistic_threads), rows},
-           statistic_threads, 0, p.k_length, p.batches, p.heads * slots * p.k_length, lines, sums.data<float>(),
-           p.dby_distance_head_step, static_cast<T*>(p.dby_distance));
-  };
-  if (p.by_distance.dtype == Dtype::f32)
-    sum.template operator()<float>();
-  else
-    sum.template operator()<bf16>();
 }
 
 // Blocks of a head that share its queries, each with a row of sums by distance: as many as occupy a GPU.
@@ -413,25 +409,23 @@ void attention_tensor_backward(const AttentionProblem& problem) {
          statistic_threads, 0, plan, padded, to_read(problem.out), to_read(dout),
          static_cast<const float*>(problem.log_sum_exp), static_cast<const float*>(problem.dlog_sum_exp), statistics);
 
-  const bool has_bias = plan.by_distance || plan.by_position;
   const int64_t slots = problem.dby_distance ? distance_slots(problem) : pieces(problem.q_length, block_rows);
   Tensor sums;
   if (problem.dby_distance)
     sums = Tensor::zeros({problem.batches, problem.heads, slots, problem.k_length}, Dtype::f32, Device::cuda);
   const BiasGradients dbias = {problem.dby_distance ? sums.data<float>() : nullptr, problem.dby_position,
                                problem.by_position.dtype == Dtype::f32};
-  with_widths(problem, [&]<int qk_width, int v_width>() {
+  with_kernel(problem, [&]<Kind kind, int qk_width, int v_width>() {
     using OfKeys = KeyPass<qk_width, v_width>;
     using OfQueries = QueryPass<qk_width, v_width>;
-    launch(op, has_bias ? key_kernel<qk_width, v_width, true> : key_kernel<qk_width, v_width, false>,
+    launch(op, key_kernel<kind, qk_width, v_width>,
            Grid{pieces(problem.k_length, block_rows), problem.kv_heads, problem.batches}, OfKeys::warps * warp,
            OfKeys::bytes, plan, padded, to_read(problem.q), to_read(problem.k), to_read(problem.v), to_read(dout),
-           statistics, to_write(problem.dk), to_write(problem.dv));
+           statistics, to_write(problem.dk), to_write(problem.dv), ready.rotation);
     const size_t ring_bytes = dbias.by_distance ? sizeof(float) * OfQueries::warps * distance_room : 0;
-    launch(op, has_bias ? query_kernel<qk_width, v_width, true> : query_kernel<qk_width, v_width, false>,
-           Grid{slots, problem.heads, problem.batches}, OfQueries::warps * warp, OfQueries::bytes + ring_bytes, plan,
-           padded, to_read(problem.q), to_read(problem.k), to_read(problem.v), to_read(dout), statistics,
-           to_write(problem.dq), dbias);
+    launch(op, query_kernel<kind, qk_width, v_width>, Grid{slots, problem.heads, problem.batches},
+           OfQueries::warps * warp, OfQueries::bytes + ring_bytes, plan, padded, to_read(problem.q), to_read(problem.k),
+           to_read(problem.v), to_read(dout), statistics, to_write(problem.dq), dbias, ready.rotation);
   });
   if (problem.dby_distance) sum_distances(problem, slots, sums);
 }

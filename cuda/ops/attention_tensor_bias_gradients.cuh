@@ -6,6 +6,8 @@
 // number is added in an order that follows from the extents.
 #pragma once
 
+#include "core/tensor.hpp"
+#include "cuda/ops/attention_problem.cuh"
 #include "cuda/ops/attention_tensor.cuh"
 
 namespace phasor::cuda::attention_tensor {
@@ -104,5 +106,44 @@ __device__ inline void store_by_position(const float (&ds)[2][columns][4], const
     }
   }
 }
+
+namespace {
+
+constexpr int distance_threads = 256;
+
+// y [rows of sums, max_distance]: the sums of `lines` of x [rows of sums, lines, k_length] in order; in batches of
+// `batch_lines` lines that lie batch_step apart.
+template <class T>
+__global__ void __launch_bounds__(distance_threads)
+    distance_sum_kernel(int k_length, int batches, int64_t batch_step, int lines, const float* x, int64_t y_step,
+                        T* y) {
+  const int distance = static_cast<int>(blockIdx.x) * distance_threads + static_cast<int>(threadIdx.x);
+  if (distance >= k_length) return;
+  const int64_t row = blockIdx.y;
+  float sum = 0;
+  for (int batch = 0; batch < batches; ++batch) {
+    const float* const own = x + batch * batch_step + row * lines * k_length + distance;
+#pragma unroll 8
+    for (int line = 0; line < lines; ++line) sum += own[static_cast<int64_t>(line) * k_length];
+  }
+  y[row * y_step + distance] = static_cast<T>(sum);
+}
+
+void sum_distances(const AttentionProblem& p, int64_t slots, const Tensor& sums) {
+  // [batch, heads, slots, k_length]; a bias of one row takes all heads as slots.
+  const bool is_shared = p.dby_distance_head_step == 0;
+  const int64_t rows = is_shared ? 1 : p.heads, lines = is_shared ? p.heads * slots : slots;
+  const auto sum = [&]<class T>() {
+    launch("attention_backward", distance_sum_kernel<T>, Grid{pieces(p.k_length, distance_threads), rows},
+           distance_threads, 0, p.k_length, p.batches, p.heads * slots * p.k_length, lines, sums.data<float>(),
+           p.dby_distance_head_step, static_cast<T*>(p.dby_distance));
+  };
+  if (p.by_distance.dtype == Dtype::f32)
+    sum.template operator()<float>();
+  else
+    sum.template operator()<bf16>();
+}
+
+}  // namespace
 
 }  // namespace phasor::cuda::attention_tensor

@@ -5,6 +5,7 @@
 // values are summed, the next values while keys are multiplied. The online softmax counts in powers of 2: one
 // multiply-add and one ex2 for a score.
 #include "cuda/ops/attention_tensor_plan.cuh"
+#include "cuda/ops/attention_tensor_turn.cuh"
 
 namespace phasor::cuda {
 namespace {
@@ -42,9 +43,11 @@ __device__ inline void online_softmax(float (&s)[tiles][keys / 8][4], float fact
   }
 }
 
-template <int qk_width, int v_width, bool has_bias>
-__global__ void __launch_bounds__(threads) forward_kernel(Plan plan, Rows<const bf16> q, Rows<const bf16> k,
-                                                          Rows<const bf16> v, Rows<bf16> out, float* log_sum_exp) {
+template <Kind kind, int qk_width, int v_width>
+__global__ void __launch_bounds__(threads)
+    forward_kernel(Plan plan, Rows<const bf16> q, Rows<const bf16> k, Rows<const bf16> v, Rows<bf16> out,
+                   float* log_sum_exp, Rotation rotation) {
+  constexpr bool has_bias = kind == Kind::biased, turns = kind == Kind::turned;
   constexpr bool keeps_q = qk_width <= 64;  // in registers
   const int own = warp_of_block() * warp_rows;
   PHASOR_SHARED(bf16, shared);
@@ -56,10 +59,12 @@ __global__ void __launch_bounds__(threads) forward_kernel(Plan plan, Rows<const 
   const int head = static_cast<int>(blockIdx.y), batch = static_cast<int>(blockIdx.z), kv_head = head / plan.group;
   // Kept in shared memory, since the products need all registers: where k and v begin, and the block's place.
   __shared__ const bf16 *k_begin, *v_begin;
+  __shared__ Tables k_tables;
   __shared__ int first, last, end;
   if (threadIdx.x == 0) {
     k_begin = k.at(batch, kv_head, 0);
     v_begin = v.at(batch, kv_head, 0);
+    if constexpr (turns) k_tables = rotation.k.at(batch, kv_head);
     first = first_row;
     last = min(first_row + rows, plan.q_length);
     end = (plan.key_limit(min(first_row + rows, plan.q_length)) + keys - 1) / keys;
@@ -86,7 +91,10 @@ __global__ void __launch_bounds__(threads) forward_kernel(Plan plan, Rows<const 
   start_k(tile);
   wait_copies<0>();
   __syncthreads();
-  const bf16* const own_q = q_tile + own * qk_width;
+  bf16* const own_q = q_tile + own * qk_width;
+  if constexpr (turns)
+    turn_own_rows<Turn::forward, qk_width, warp_rows>(own_q, rotation, rotation.q.at(batch, head), first + own,
+                                                      plan.q_length);
   uint32_t q_kept[keeps_q ? tiles : 1][qk_width / 16][4];
   if constexpr (keeps_q) load_all_left<tiles, qk_width>(q_kept, own_q);
 
@@ -100,6 +108,7 @@ __global__ void __launch_bounds__(threads) forward_kernel(Plan plan, Rows<const 
     const bool is_seen =
         first + own < last && key < plan.key_limit(min(first + own + warp_rows, last));  // by some query of the warp
     start_v(tile);
+    if constexpr (turns) turn_tile<qk_width, keys, threads>(k_tile, rotation, k_tables, key, plan.k_length);
     float s[tiles][keys / 8][4];
     if (is_seen) {
       if constexpr (keeps_q)
@@ -157,13 +166,12 @@ __global__ void __launch_bounds__(threads) forward_kernel(Plan plan, Rows<const 
 void attention_tensor_forward(const AttentionProblem& problem) {
   const Prepared ready = prepared(problem);
   const Plan& plan = ready.plan;
-  with_widths(problem, [&]<int qk_width, int v_width>() {
-    const bool has_bias = plan.by_distance || plan.by_position;
+  with_kernel(problem, [&]<Kind kind, int qk_width, int v_width>() {
     const size_t bytes = sizeof(bf16) * (rows * qk_width + keys * (qk_width + v_width));
-    launch("attention", has_bias ? forward_kernel<qk_width, v_width, true> : forward_kernel<qk_width, v_width, false>,
+    launch("attention", forward_kernel<kind, qk_width, v_width>,
            Grid{pieces(problem.q_length, rows), problem.heads, problem.batches}, threads, bytes, plan,
            to_read(problem.q), to_read(problem.k), to_read(problem.v), to_write(problem.out),
-           static_cast<float*>(problem.log_sum_exp));
+           static_cast<float*>(problem.log_sum_exp), ready.rotation);
   });
 }
 

@@ -10,6 +10,7 @@ namespace phasor::cuda::attention_tensor {
 // A plan, and the memory that it points to beside the problem's.
 struct Prepared {
   Plan plan;
+  Rotation rotation;
   Tensor by_distance, segment_ranges;
 };
 Prepared prepared(const AttentionProblem& problem);
@@ -35,6 +36,27 @@ void with_widths(const AttentionProblem& problem, F&& f) {
     f.template operator()<128, 64>();
   else
     f.template operator()<128, 128>();
+}
+
+// What a kernel does with scores or tiles beside multiplying them: of each problem one. Turned kernels have square
+// tiles alone.
+enum class Kind { plain, biased, turned };
+
+// f.template operator()<kind, qk_width, v_width>() for the tiles that hold the problem's widths with the fewest zeros.
+template <class F>
+void with_kernel(const AttentionProblem& problem, F&& f) {
+  const int widest = problem.qk_dim > problem.v_dim ? problem.qk_dim : problem.v_dim;
+  if (problem.components > 0) {
+    if (widest <= 32) return f.template operator()<Kind::turned, 32, 32>();
+    if (widest <= 64) return f.template operator()<Kind::turned, 64, 64>();
+    return f.template operator()<Kind::turned, 128, 128>();
+  }
+  with_widths(problem, [&]<int qk_width, int v_width>() {
+    if (problem.by_distance.data || problem.by_position.data)
+      f.template operator()<Kind::biased, qk_width, v_width>();
+    else
+      f.template operator()<Kind::plain, qk_width, v_width>();
+  });
 }
 
 }  // namespace phasor::cuda::attention_tensor

@@ -6,6 +6,7 @@
 
 #include "core/dispatch.hpp"
 #include "cuda/elementwise.cuh"
+#include "cuda/ops/rotary.cuh"
 #include "cuda/partial_sums.cuh"
 
 namespace phasor::cuda {
@@ -149,14 +150,10 @@ __global__ void __launch_bounds__(threads) turn_kernel(Turning plan, T* y, const
 #pragma unroll
   for (int h = 0; h < group; ++h) {
     if (first_head + h >= plan.heads) continue;
-    const Pairs<A, count> before = packs[h].numbers();
-    Pairs<A, count> after;
+    Pairs<A, count> numbers = packs[h].numbers();
 #pragma unroll
-    for (int k = 0; k < count; ++k) {
-      after.first[k] = before.first[k] * c[k] - before.second[k] * s[k];
-      after.second[k] = before.second[k] * c[k] + before.first[k] * s[k];
-    }
-    packs[h].set(after);
+    for (int k = 0; k < count; ++k) turn_component(numbers.first[k], numbers.second[k], c[k], s[k]);
+    packs[h].set(numbers);
     packs[h].store(to + h * plan.y_head_step, plan.components, p);
   }
 }

@@ -9,6 +9,7 @@
 #include "experiments/bench/bench.hpp"
 #include "experiments/bench/gpu.hpp"
 #include "experiments/bench/torch_gpu.hpp"
+#include "nn/positional/encoding.hpp"
 
 namespace phasor {
 namespace {
@@ -34,9 +35,38 @@ Inputs inputs_of(const Case& c) {
   return in;
 }
 
-AttentionGradients forward_and_backward(const Inputs& in) {
-  const AttentionResult result = attention(in.q, in.k, in.v, {}, in.bias);
-  return attention_backward(in.q, in.k, in.v, {}, in.bias, result, in.dout, {});
+AttentionGradients forward_and_backward(const Inputs& in, const AttentionOptions& options = {}) {
+  const AttentionResult result = attention(in.q, in.k, in.v, options, in.bias);
+  return attention_backward(in.q, in.k, in.v, options, in.bias, result, in.dout, {});
+}
+
+// Tables of all components, as rope has them.
+AttentionRotation rotation_of(const Case& c) {
+  const CosSin table = Spectrum::geometric(c.head_dim / 2, 10000).table(consecutive_positions(c.length), Dtype::f32);
+  const Tensor cos = table.cos.to(Device::cuda), sin = table.sin.to(Device::cuda);
+  return {cos, sin, cos, sin, RotaryLayout::half_split};
+}
+
+// What attention with a rotation does where it does not turn tiles itself: both passes, and rotary around them.
+AttentionGradients with_rotary_apart(const Inputs& in, const AttentionRotation& by) {
+  Inputs turned = in;
+  turned.q = rotary(in.q, by.q_cos, by.q_sin, by.layout);
+  turned.k = rotary(in.k, by.k_cos, by.k_sin, by.layout);
+  AttentionGradients gradients = forward_and_backward(turned);
+  gradients.dq = rotary_transposed(gradients.dq, by.q_cos, by.q_sin, by.layout);
+  gradients.dk = rotary_transposed(gradients.dk, by.k_cos, by.k_sin, by.layout);
+  return gradients;
+}
+
+// The two have the same bits.
+void check_rotation(int64_t head_dim) {
+  const Case c{.head_dim = head_dim, .heads = 2, .length = 300, .batch = 1};
+  const Inputs in = inputs_of(c);
+  const AttentionRotation by = rotation_of(c);
+  const AttentionGradients got = forward_and_backward(in, {.rotation = by}), expected = with_rotary_apart(in, by);
+  require_close("bench attention: dq with a rotation", got.dq, expected.dq, 0);
+  require_close("bench attention: dk with a rotation", got.dk, expected.dk, 0);
+  require_close("bench attention: dv with a rotation", got.dv, expected.dv, 0);
 }
 
 // Against the unfused path on the CPU, in f64 with the numbers that bf16 has. A length of several tiles and a rest.
@@ -88,6 +118,21 @@ class Rows {
     own(
         size + (c.is_biased ? " biased" : ""), [=] { forward_and_backward(in); }, forward_work(c) + backward_work(c),
         rivals, c);
+  }
+
+  // Both passes with a rotation, beside rotary in passes of its own.
+  void add_rotation(const Case& c) {
+    const Inputs in = inputs_of(c);
+    const AttentionRotation by = rotation_of(c);
+    const AttentionOptions options{.rotation = by};
+    if (!attention_turns(in.q, in.k, in.v, options)) return;
+    const double work = forward_work(c) + backward_work(c);
+    const std::string name = fmt::format("{} x {} turned", c.head_dim, c.length);
+    own(
+        name, [=] { forward_and_backward(in, options); }, work, {}, c);
+    entries_.back().rivals.emplace_back("x apart", subjects_.size());
+    subjects_.push_back(on_gpu(
+        "rotary apart of " + name, [=] { with_rotary_apart(in, by); }, work, seconds_));
   }
 
   BenchGroup timed(const std::string& title, const BenchOptions& options) {
@@ -153,8 +198,9 @@ BenchResult bench_attention_on_gpu(Against against, const BenchOptions& options)
   result.notes = {fmt::format(
       "bf16, causal, {} tokens in all, heads of 64 or 128 channels, together {}. Rows without a word: forward and "
       "backward; biased: with a learned bias of distance, and its gradient. Operations as FlashAttention's authors "
-      "count "
-      "them: half of all pairs, 4 head_dim each forward, 2.5 times that backward.",
+      "count them: half of all pairs, 4 head_dim each forward, 2.5 times that backward. turned: queries and keys "
+      "turned "
+      "inside; x apart: times as fast as with rotary in passes of its own.",
       tokens, width)};
   if (torch)
     result.notes.push_back("Times as fast as PyTorch " + torch->version() +
@@ -171,6 +217,9 @@ BenchResult bench_attention_on_gpu(Against against, const BenchOptions& options)
         rows.add({head_dim, width / head_dim, length, tokens / length, is_biased},
                  length == 1024 || length == 4096 || length == 16384);
     }
+    const std::string turned = fmt::format("heads of {}, turned", head_dim);
+    if (holds([&] { check_rotation(head_dim); }, turned, remarks))
+      for (const int64_t length : lengths) rows.add_rotation({head_dim, width / head_dim, length, tokens / length});
     BenchGroup group = rows.timed(fmt::format("heads of {}: channels x length", head_dim), options);
     group.remarks = remarks;
     if (torch) torch->tell_refusals(group.remarks);

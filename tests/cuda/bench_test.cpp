@@ -47,14 +47,18 @@ TEST_CASE("cuda: bench ops: every op is right in f32 and bf16, and has its part 
   CHECK(*add.rate == doctest::Approx(3 * 2.0 * 37 * 1024 / add.timing->seconds));
 }
 
-TEST_CASE("cuda: bench attention: forward, both passes, and with a bias of distance") {
+TEST_CASE("cuda: bench attention: forward, both passes, with a bias of distance, with a rotation") {
   const BenchResult result = bench_attention(Against::nothing, quick);
   REQUIRE(result.groups.size() == 2);
   for (const BenchGroup& group : result.groups) {
     CAPTURE(group.title);
     require_nothing_failed(group);
-    CHECK(group.rows.size() == 6);
+    CHECK(group.rows.size() == 8);
   }
+  const BenchRow& turned = row_named(result.groups[0], "64 x 64 turned");
+  REQUIRE(turned.numbers.size() == 1);
+  CHECK(turned.numbers[0].first == "x apart");
+  CHECK(turned.numbers[0].second > 0);
   row_named(result.groups[0], "64 x 32 forward");
   row_named(result.groups[1], "128 x 64 biased");
 }

@@ -126,6 +126,93 @@ TEST_CASE("attention: log_sum_exp of every row" * doctest::test_suite("slow kern
   }
 }
 
+TEST_CASE("attention with a rotation: op cases" * doctest::test_suite("slow kernels")) {
+  // One component fewer than there is room for.
+  const std::vector<Sample> even = {
+      sample([](Extents e) { return Sizes{2, 4, 2, e.rows, e.rows, 2 * e.width + 2, e.width + 1}; })};
+  for (const RotaryLayout layout : {RotaryLayout::interleaved, RotaryLayout::half_split})
+    for (const TableAxes axes : {TableAxes::length, TableAxes::heads_and_length, TableAxes::batch}) {
+      const auto with_rotation = [=](const Tensor& q, const Tensor& k) {
+        const AttentionRotation made = rotation_for(q.shape(), k.shape(), axes, layout, q.extent(3) / 2 - 1);
+        return AttentionOptions{.rotation = converted(made, q.dtype(), q.device())};
+      };
+      for (const bool is_fused : {true, false})
+        check_op({.op = is_fused ? "attention" : "attention_unfused",
+                  .run =
+                      [=](const Tensors& x) {
+                        const AttentionOptions options = with_rotation(x[0], x[1]);
+                        return is_fused ? attention(x[0], x[1], x[2], options).out
+                                        : attention_unfused(x[0], x[1], x[2], options).value();
+                      },
+                  .reference =
+                      [=](const Tensors& x) {
+                        return reference::attention(x[0], x[1], x[2], with_rotation(x[0], x[1]), {}).out;
+                      },
+                  .differentiable =
+                      [=](const std::vector<Var>& x) {
+                        const AttentionOptions options = with_rotation(x[0].value(), x[1].value());
+                        return is_fused ? attention(x[0], x[1], x[2], options)
+                                        : attention_unfused(x[0], x[1], x[2], options);
+                      },
+                  .samples = even,
+                  .empty = {{0, 5}, {3, 0}},
+                  .large = several_tiles,
+                  // Turned queries and keys are rounded to bf16: tests/cuda/attention_rotation_test.cpp.
+                  .takes_bf16 = false});
+    }
+}
+
+TEST_CASE("attention with a rotation: gradients of the op are those of rotary before it, bit by bit") {
+  Random random{.seed = 22};
+  const Sizes n{2, 4, 2, 70, 131, 12, 9};
+  const Tensors x = qkv(n, random);
+  const AttentionRotation by =
+      rotation_for(x[0].shape(), x[1].shape(), TableAxes::heads_and_length, RotaryLayout::interleaved, 5);
+  const AttentionOptions options{.scale = 0.4, .rotation = by};
+  CHECK(!attention_turns(x[0], x[1], x[2], options));
+  const AttentionResult result = attention(x[0], x[1], x[2], options);
+  const Tensor q = rotary(x[0], by.q_cos, by.q_sin, by.layout), k = rotary(x[1], by.k_cos, by.k_sin, by.layout);
+  const AttentionResult expected = attention(q, k, x[2], {.scale = 0.4});
+  CHECK(bit_mismatch(result.out, expected.out) == "");
+  CHECK(bit_mismatch(result.log_sum_exp, expected.log_sum_exp) == "");
+  const Tensor dout = random_tensor(result.out.shape(), random);
+  const AttentionGradients got = attention_backward(x[0], x[1], x[2], options, {}, result, dout, {});
+  const AttentionGradients before = attention_backward(q, k, x[2], {.scale = 0.4}, {}, expected, dout, {});
+  CHECK(bit_mismatch(got.dq, rotary_transposed(before.dq, by.q_cos, by.q_sin, by.layout)) == "");
+  CHECK(bit_mismatch(got.dk, rotary_transposed(before.dk, by.k_cos, by.k_sin, by.layout)) == "");
+  CHECK(bit_mismatch(got.dv, before.dv) == "");
+}
+
+TEST_CASE("attention with a rotation: tables that do not fit are refused") {
+  Random random{.seed = 22};
+  const Tensors x = qkv({1, 2, 1, 3, 4, 6, 5}, random);
+  const AttentionRotation good =
+      rotation_for(x[0].shape(), x[1].shape(), TableAxes::length, RotaryLayout::half_split, 3);
+  const auto message = [&](const std::function<void(AttentionRotation&)>& spoil) {
+    AttentionRotation by = good;
+    spoil(by);
+    std::string said;
+    try {
+      attention(x[0], x[1], x[2], {.rotation = by});
+    } catch (const Error& error) {
+      said = error.what();
+    }
+    return said;
+  };
+  CHECK(message([](AttentionRotation&) {}) == "");
+  const auto refused = [&](const std::function<void(AttentionRotation&)>& spoil, const std::string& says) {
+    const std::string said = message(spoil);
+    CHECK_MESSAGE(said.starts_with(says), said);
+  };
+  refused([](AttentionRotation& by) { by.q_sin = {}; }, "attention: q_sin is not defined");
+  refused([](AttentionRotation& by) { by.k_sin = by.q_sin; },
+          "attention: k_sin is [1, 1, 3, 3]; expected [1, 1, 4, 3] like k_cos");
+  refused([](AttentionRotation& by) { by.q_cos = by.k_cos, by.q_sin = by.k_sin; },
+          "attention: q_cos is [1, 1, 4, 3], q is [1, 2, 3, 6]: axis -2 (length) is 4; needs 1 or 3");
+  refused([](AttentionRotation& by) { by.k_cos = by.k_cos.to(Dtype::f32), by.k_sin = by.k_sin.to(Dtype::f32); },
+          "attention: k_cos is f32, k is f64");
+}
+
 TEST_CASE("attention: fused and unfused agree beyond one tile, values and gradients") {
   for (const Variant& variant : variants) {
     for (const Sizes& n :
