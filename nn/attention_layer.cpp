@@ -84,7 +84,9 @@ Var AttentionLayer::read(const Var& x, int64_t layer, const AttentionPass& pass)
   options.scale = 1 / std::sqrt(static_cast<double>(head_dim));  // also where the encoding widens q and k
   if (far_tables) far = turned(near, *far_tables, layout);
   // Attention turns them itself where nobody looks at what is turned and no cache keeps it.
-  if (tables && are_constants(*tables) && !pass.unfused && !pass.observer && !pass.cache)
+  const bool is_looked_at =
+      pass.observer && (pass.observer->wants(Site::q_rotated) || pass.observer->wants(Site::k_rotated));
+  if (tables && are_constants(*tables) && !pass.unfused && !is_looked_at && !pass.cache)
     options.rotation = {tables->q_cos.value(), tables->q_sin.value(), tables->k_cos.value(), tables->k_sin.value(),
                         layout};
   else if (tables)

@@ -21,11 +21,10 @@ struct Operands {
   ScoreBias bias;
 
   Operands(const Var& q_, const Var& k_, const Var& v, const AttentionOptions& given, const ScoreBias& of_scores)
-      : q(q_), k(k_), options(given), bias(beside(q_, of_scores)) {
+      : q(q_), k(k_), options(on(q_.device(), given)), bias(beside(q_, of_scores)) {
     if (!options.rotation) return;
-    AttentionRotation& by = *options.rotation;
-    for (Tensor* const table : {&by.q_cos, &by.q_sin, &by.k_cos, &by.k_sin}) *table = on(q.device(), *table);
     if (attention_turns(q.value(), k.value(), v.value(), options, values(bias))) return;
+    const AttentionRotation& by = *options.rotation;
     q = rotary(q, by.q_cos, by.q_sin, by.layout);
     k = rotary(k, by.k_cos, by.k_sin, by.layout);
     options.rotation.reset();

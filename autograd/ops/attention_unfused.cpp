@@ -132,19 +132,21 @@ void require_far(const Var& q, const Var& k, const AttentionExtras& extras) {
 
 }  // namespace
 
-Var attention_unfused(const Var& q, const Var& k, const Var& v, const AttentionOptions& options, const ScoreBias& given,
-                      const AttentionExtras& extras) {
+Var attention_unfused(const Var& q, const Var& k, const Var& v, const AttentionOptions& given_options,
+                      const ScoreBias& given, const AttentionExtras& extras) {
+  const AttentionOptions options = on(q.device(), given_options);
   const auto beside_q = [&](const Var& x) { return on(q.device(), x); };
   const ScoreBias bias{beside_q(given.by_distance), beside_q(given.by_position)};
   const char* const op = "attention_unfused";
   require_attention_arguments(op, q.value(), k.value(), v.value(), options,
                               {bias.by_distance.value(), bias.by_position.value()});
   require_far(q, k, extras);
-  if (const auto& by = options.rotation) {
+  if (options.rotation) {
+    const AttentionRotation& by = *options.rotation;
     AttentionOptions turned = options;
     turned.rotation.reset();
-    return attention_unfused(rotary(q, by->q_cos, by->q_sin, by->layout), rotary(k, by->k_cos, by->k_sin, by->layout),
-                             v, turned, given, extras);
+    return attention_unfused(rotary(q, by.q_cos, by.q_sin, by.layout), rotary(k, by.k_cos, by.k_sin, by.layout), v,
+                             turned, given, extras);
   }
   const int64_t batch = q.extent(0), heads = q.extent(1), q_length = q.extent(2), qk_dim = q.extent(3);
   const int64_t kv_heads = k.extent(1), group = heads / kv_heads, k_length = k.extent(2), v_dim = v.extent(3);

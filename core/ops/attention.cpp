@@ -118,14 +118,6 @@ void require_attention_arguments(const char* op, const Tensor& q, const Tensor& 
   }
 }
 
-bool attention_turns(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options,
-                     const AttentionBias& bias) {
-  require_attention_arguments("attention", q, k, v, options, bias);
-  if constexpr (kHasCuda)
-    if (q.is_on(Device::cuda)) return options.rotation && cuda::attention_turns(q, k, v, options, bias);
-  return false;
-}
-
 // q [B, H, Q, D], k [B, G, K, D], v [B, G, K, V]
 AttentionResult reference::attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options,
                                      const AttentionBias& bias) {

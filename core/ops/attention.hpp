@@ -12,9 +12,9 @@
 // hidden by a bias of -inf too. A row that sees no key (only such a bias can do that: a query always sees itself) is
 // the sum of nothing: out 0, log_sum_exp -inf, no gradient; joined with other keys by log_sum_exp it weighs nothing.
 //
-// With a rotation, q and k are turned first, as rotary.hpp says: that function composed with this one, bit by bit. On
-// the GPU the tensor cores' kernels turn the tiles they load, and gradients before they are written, where
-// attention_turns says so; elsewhere it is composed.
+// With a rotation, q and k are turned first, as rotary.hpp says. On the GPU the kernels of the tensor cores turn the
+// tiles they load, and gradients before they are written, where attention_turns says so: with the bits of rotary in a
+// pass of its own. Elsewhere it is that.
 //
 // The fused path never stores scores: it holds a tile of rows at a time. The unfused path (autograd/ops.hpp) is
 // complete and the reference. Errors: ShapeError, DtypeError, ValueError (k_length 0 with queries, by_distance without
@@ -62,9 +62,10 @@ struct AttentionResult {
   Tensor out, log_sum_exp;
 };
 
-// Whether attention turns q and k by its rotation without a pass over them: on the GPU in bf16, without biases, with
-// tables in f32 whose components are a multiple of 8, up to a length where turning tiles again for each other tile
-// costs more than it saves. Decides about time and memory alone. False without a rotation.
+// Whether attention turns q and k by its rotation without a pass over them: on the GPU in bf16, without biases, where
+// qk_dim and v_dim take tiles of one width (32, 64 or 128) and f32 tables have a multiple of 8 components, up to a
+// length where turning tiles again for each other tile costs more than it saves. Decides about time and memory alone.
+// False without a rotation.
 bool attention_turns(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options,
                      const AttentionBias& bias = {});
 

@@ -100,10 +100,16 @@ void forward(const Problem& problem, const Tensor& q, const Tensor& k, const Ten
 
 }  // namespace
 
+bool attention_turns(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options,
+                     const AttentionBias& bias) {
+  require_attention_arguments("attention", q, k, v, options, bias);
+  return turns_inside(q, k, v, options, bias);
+}
+
 AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options,
                           const AttentionBias& bias) {
   require_attention_arguments("attention", q, k, v, options, bias);
-  if (options.rotation && !attention_turns(q, k, v, options, bias)) {
+  if (options.rotation && !turns_inside(q, k, v, options, bias)) {
     const TurnedBefore turned(q, k, options);
     return attention(turned.q, turned.k, v, turned.options, bias);
   }

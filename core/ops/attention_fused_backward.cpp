@@ -245,7 +245,7 @@ AttentionGradients attention_backward(const Tensor& q, const Tensor& k, const Te
     require_same_shape(op, "dlog_sum_exp", dlog_sum_exp, "log_sum_exp", forward.log_sum_exp);
     require_same_dtype(op, "dlog_sum_exp", dlog_sum_exp, "log_sum_exp", forward.log_sum_exp);
   }
-  if (options.rotation && !attention_turns(q, k, v, options, bias)) {
+  if (options.rotation && !turns_inside(q, k, v, options, bias)) {
     const TurnedBefore turned(q, k, options);
     AttentionGradients gradients =
         attention_backward(turned.q, turned.k, v, turned.options, bias, forward, dout, dlog_sum_exp, wanted);

@@ -37,6 +37,14 @@ inline bool has_rows(const Tensor& x) {
 
 inline Tensor with_rows(const Tensor& x) { return has_rows(x) ? x : x.clone(); }
 
+// attention_turns without its checks.
+inline bool turns_inside(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options,
+                         const AttentionBias& bias) {
+  if constexpr (kHasCuda)
+    if (q.is_on(Device::cuda)) return options.rotation && cuda::attention_turns(q, k, v, options, bias);
+  return false;
+}
+
 // Attention with a rotation is rotary, then attention without one.
 struct TurnedBefore {
   Tensor q, k;

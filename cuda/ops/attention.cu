@@ -2,6 +2,7 @@
 // those that take everything (attention_problem.cuh).
 #include <cmath>
 
+#include "core/arguments.hpp"
 #include "core/dispatch.hpp"
 #include "core/ops/attention.hpp"
 #include "cuda/ops/attention_problem.cuh"
@@ -58,7 +59,10 @@ std::byte* address(const Tensor& x) {
   return bytes;
 }
 
-AttentionRows rows_of(const Tensor& x) { return {address(x), x.stride(0), x.stride(1), x.stride(2)}; }
+// 0 along an axis of one: nobody steps there, and a view may have any stride.
+int64_t step_along(const Tensor& x, int axis) { return x.extent(axis) == 1 ? 0 : x.stride(axis); }
+
+AttentionRows rows_of(const Tensor& x) { return {address(x), step_along(x, 0), step_along(x, 1), step_along(x, 2)}; }
 
 // Sizes, rows and options of q, k and v as they lie; without segments and biases by distance, which need preparing.
 AttentionProblem problem_of(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options,
@@ -91,11 +95,10 @@ bool add_tables(AttentionTables& tables, const Tensor& x, const Tensor& given_co
   if (given_cos.dtype() != Dtype::f32) return false;
   const Shape shape = x.shape().with(-1, given_cos.extent(-1));
   const Tensor cos = given_cos.broadcast_to(shape), sin = given_sin.broadcast_to(shape);
-  const auto step = [&](const Tensor& table, int axis) { return shape[axis] == 1 ? 0 : table.stride(axis); };
   for (int axis = 0; axis < 3; ++axis)
-    if (step(cos, axis) != step(sin, axis)) return false;
+    if (step_along(cos, axis) != step_along(sin, axis)) return false;
   if (cos.stride(3) != 1 || sin.stride(3) != 1) return false;
-  tables = {cos.data<float>(), sin.data<float>(), step(cos, 0), step(cos, 1), step(cos, 2)};
+  tables = {cos.data<float>(), sin.data<float>(), step_along(cos, 0), step_along(cos, 1), step_along(cos, 2)};
   return true;
 }
 
@@ -127,8 +130,17 @@ Prepared prepared(const Tensor& q, const Tensor& k, const Tensor& v, const Atten
     p.by_distance = {address(result.by_distance), given.extent(0) == 1 ? 0 : result.by_distance.stride(0),
                      given.dtype()};
   }
-  if (options.rotation) add_rotation(p, q, k, *options.rotation);
+  if (options.rotation)
+    require(add_rotation(p, q, k, *options.rotation), "attention", "has a rotation that attention_turns refuses");
   return result;
+}
+
+using Kernels = void (*)(const AttentionProblem&);
+
+void run(const AttentionProblem& p, Kernels on_tensor_cores, Kernels general) {
+  if (tensor_takes(p)) return on_tensor_cores(p);
+  require(p.components == 0, "attention", "has a rotation, and arguments whose tiles are not turned");
+  general(p);
 }
 
 Dtype statistics_dtype(Dtype dtype) { return dtype == Dtype::bf16 ? Dtype::f32 : dtype; }
@@ -153,7 +165,7 @@ AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v, con
   AttentionProblem& p = x.problem;
   p.out = rows_of(result.out);
   p.log_sum_exp = address(result.log_sum_exp);
-  tensor_takes(p) ? attention_tensor_forward(p) : attention_general_forward(p);
+  run(p, attention_tensor_forward, attention_general_forward);
   return result;
 }
 
@@ -189,11 +201,11 @@ AttentionGradients attention_backward(const Tensor& q, const Tensor& k, const Te
     p.dby_distance_head_step = dbias.by_distance.extent(0) == 1 ? 0 : dbias.by_distance.extent(1);
   }
   if (dbias.by_position.defined()) p.dby_position = address(dbias.by_position);
-  if (options.rotation && !tensor_takes(p)) {  // out or dout begin at odd addresses
+  if (p.components > 0 && !tensor_takes(p)) {  // out or dout lie where no 16 bytes are aligned
     p.out = rows_of(out = out.clone());
     if (dout.defined()) p.dout = rows_of(dout_rows = dout_rows.clone());
   }
-  tensor_takes(p) ? attention_tensor_backward(p) : attention_general_backward(p);
+  run(p, attention_tensor_backward, attention_general_backward);
   return gradients;
 }
 

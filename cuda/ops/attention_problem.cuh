@@ -29,7 +29,7 @@ struct PositionBias {
 
 // Cosines and sines (core/ops/rotary.hpp) for the rows of q or k, f32, without gaps along the components.
 struct AttentionTables {
-  const float *cos = nullptr, *sin = nullptr;           // null: not turned
+  const float *cos = nullptr, *sin = nullptr;
   int64_t batch_step = 0, head_step = 0, row_step = 0;  // in elements, 0 where they are broadcast
 };
 
@@ -50,7 +50,7 @@ struct AttentionProblem {
   int64_t segments_batch_step = 0;  // 0 if all batch rows share one
   DistanceBias by_distance;
   PositionBias by_position;
-  // Turn q and k, and dq and dk back.
+  // Turn q and k, and dq and dk back; nothing turns without components.
   AttentionTables q_tables, k_tables;
   int components = 0;
   bool is_interleaved = false;

@@ -53,9 +53,9 @@ bool has_aligned_rows(const AttentionRows& x) {
          x.row_step % 8 == 0 && x.row_step >= 0 && x.row_step <= std::numeric_limits<int>::max();
 }
 
-// Without a rotation, or with one that tiles are turned by: 8 components at a time, without biases, whose kernels have
-// no registers left. A tile of keys is turned again for each tile of queries of each head: as the text grows that costs
-// more than passes of rotary over q and k, which grow with the length alone.
+// Without a rotation, or with one that tiles are turned by: 8 components at a time, in tiles as wide for v as for q and
+// k, without biases, whose kernels have no registers left. A tile of keys is turned again for each tile of queries of
+// each head: as the text grows that costs more than passes of rotary over q and k, which grow with the length alone.
 constexpr int longest_turned = 1024;
 bool has_rotation_for_tiles(const AttentionProblem& p) {
   const auto is_aligned = [](const AttentionTables& tables) {
@@ -64,9 +64,9 @@ bool has_rotation_for_tiles(const AttentionProblem& p) {
            tables.head_step % 4 == 0 && tables.row_step % 4 == 0 && tables.row_step >= 0 &&
            tables.row_step <= std::numeric_limits<int>::max();
   };
-  return p.components == 0 ||
-         (p.components % 8 == 0 && !p.by_distance.data && !p.by_position.data && p.q_length <= longest_turned &&
-          p.k_length <= longest_turned && is_aligned(p.q_tables) && is_aligned(p.k_tables));
+  return p.components == 0 || (p.components % 8 == 0 && tile_width(p.qk_dim) == tile_width(p.v_dim) &&
+                               !p.by_distance.data && !p.by_position.data && p.q_length <= longest_turned &&
+                               p.k_length <= longest_turned && is_aligned(p.q_tables) && is_aligned(p.k_tables));
 }
 
 bool is_even(int64_t step) { return step % 2 == 0; }

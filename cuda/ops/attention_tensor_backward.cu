@@ -142,12 +142,11 @@ __global__ void __launch_bounds__(KeyPass<qk_width, v_width>::warps* warp)
     if (tile >= end) tile = first_tile, ++head;
     if (head < last_head) start_copy(head, tile, buffer ^ 1);
     commit_copies();
-    const bf16* const q_tile = q_tiles + buffer * queries * qk_width;
+    bf16* const q_tile = q_tiles + buffer * queries * qk_width;
     const bf16* const dout_tile = dout_tiles + buffer * queries * v_width;
     const Statistic* const statistic_tile = statistic_tiles + buffer * queries;
     if constexpr (turns)
-      turn_tile<qk_width, queries, threads>(q_tiles + buffer * queries * qk_width, rotation,
-                                            rotation.q.at(batch, now_head), query, plan.q_length);
+      turn_tile<qk_width, queries, threads>(q_tile, rotation, rotation.q.at(batch, now_head), query, plan.q_length);
     buffer ^= 1;
 #pragma unroll 1
     for (int at = 0; at < queries; at += chunk_queries) {

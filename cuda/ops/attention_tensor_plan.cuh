@@ -22,6 +22,9 @@ inline Rows<bf16> to_write(const AttentionRows& x) {
   return {static_cast<bf16*>(x.data), x.batch_step, x.head_step, static_cast<int>(x.row_step)};
 }
 
+// Of the tiles that hold rows so wide.
+inline int tile_width(int width) { return width <= 32 ? 32 : width <= 64 ? 64 : 128; }
+
 // f.template operator()<qk_width, v_width>() for the tiles that hold the problem's widths with the fewest zeros.
 template <class F>
 void with_widths(const AttentionProblem& problem, F&& f) {
@@ -45,10 +48,10 @@ enum class Kind { plain, biased, turned };
 // f.template operator()<kind, qk_width, v_width>() for the tiles that hold the problem's widths with the fewest zeros.
 template <class F>
 void with_kernel(const AttentionProblem& problem, F&& f) {
-  const int widest = problem.qk_dim > problem.v_dim ? problem.qk_dim : problem.v_dim;
   if (problem.components > 0) {
-    if (widest <= 32) return f.template operator()<Kind::turned, 32, 32>();
-    if (widest <= 64) return f.template operator()<Kind::turned, 64, 64>();
+    const int width = tile_width(problem.qk_dim);  // and of v
+    if (width == 32) return f.template operator()<Kind::turned, 32, 32>();
+    if (width == 64) return f.template operator()<Kind::turned, 64, 64>();
     return f.template operator()<Kind::turned, 128, 128>();
   }
   with_widths(problem, [&]<int qk_width, int v_width>() {

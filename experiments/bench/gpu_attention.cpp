@@ -199,8 +199,7 @@ BenchResult bench_attention_on_gpu(Against against, const BenchOptions& options)
       "bf16, causal, {} tokens in all, heads of 64 or 128 channels, together {}. Rows without a word: forward and "
       "backward; biased: with a learned bias of distance, and its gradient. Operations as FlashAttention's authors "
       "count them: half of all pairs, 4 head_dim each forward, 2.5 times that backward. turned: queries and keys "
-      "turned "
-      "inside; x apart: times as fast as with rotary in passes of its own.",
+      "turned inside; x apart: times as fast as with rotary in passes of its own.",
       tokens, width)};
   if (torch)
     result.notes.push_back("Times as fast as PyTorch " + torch->version() +
