@@ -130,35 +130,36 @@ TEST_CASE("attention with a rotation: op cases" * doctest::test_suite("slow kern
   // One component fewer than there is room for.
   const std::vector<Sample> even = {
       sample([](Extents e) { return Sizes{2, 4, 2, e.rows, e.rows, 2 * e.width + 2, e.width + 1}; })};
-  for (const RotaryLayout layout : {RotaryLayout::interleaved, RotaryLayout::half_split})
-    for (const TableAxes axes : {TableAxes::length, TableAxes::heads_and_length, TableAxes::batch}) {
-      const auto with_rotation = [=](const Tensor& q, const Tensor& k) {
+  // Layouts and axes are rotary's affair, whose op cases have them all.
+  for (const bool is_fused : {true, false})
+    for (const auto& [layout, axes] : {std::pair(RotaryLayout::interleaved, TableAxes::heads_and_length),
+                                       std::pair(RotaryLayout::half_split, TableAxes::batch)}) {
+      const auto with_rotation = [layout = layout, axes = axes](const Tensor& q, const Tensor& k) {
         const AttentionRotation made = rotation_for(q.shape(), k.shape(), axes, layout, q.extent(3) / 2 - 1);
         return AttentionOptions{.rotation = converted(made, q.dtype(), q.device())};
       };
-      for (const bool is_fused : {true, false})
-        check_op({.op = is_fused ? "attention" : "attention_unfused",
-                  .run =
-                      [=](const Tensors& x) {
-                        const AttentionOptions options = with_rotation(x[0], x[1]);
-                        return is_fused ? attention(x[0], x[1], x[2], options).out
-                                        : attention_unfused(x[0], x[1], x[2], options).value();
-                      },
-                  .reference =
-                      [=](const Tensors& x) {
-                        return reference::attention(x[0], x[1], x[2], with_rotation(x[0], x[1]), {}).out;
-                      },
-                  .differentiable =
-                      [=](const std::vector<Var>& x) {
-                        const AttentionOptions options = with_rotation(x[0].value(), x[1].value());
-                        return is_fused ? attention(x[0], x[1], x[2], options)
-                                        : attention_unfused(x[0], x[1], x[2], options);
-                      },
-                  .samples = even,
-                  .empty = {{0, 5}, {3, 0}},
-                  .large = several_tiles,
-                  // Turned queries and keys are rounded to bf16: tests/cuda/attention_rotation_test.cpp.
-                  .takes_bf16 = false});
+      check_op({.op = is_fused ? "attention" : "attention_unfused",
+                .run =
+                    [=](const Tensors& x) {
+                      const AttentionOptions options = with_rotation(x[0], x[1]);
+                      return is_fused ? attention(x[0], x[1], x[2], options).out
+                                      : attention_unfused(x[0], x[1], x[2], options).value();
+                    },
+                .reference =
+                    [=](const Tensors& x) {
+                      return reference::attention(x[0], x[1], x[2], with_rotation(x[0], x[1]), {}).out;
+                    },
+                .differentiable =
+                    [=](const std::vector<Var>& x) {
+                      const AttentionOptions options = with_rotation(x[0].value(), x[1].value());
+                      return is_fused ? attention(x[0], x[1], x[2], options)
+                                      : attention_unfused(x[0], x[1], x[2], options);
+                    },
+                .samples = even,
+                .empty = {{0, 5}, {3, 0}},
+                .large = several_tiles,
+                // Turned queries and keys are rounded to bf16: tests/cuda/attention_rotation_test.cpp.
+                .takes_bf16 = false});
     }
 }
 
